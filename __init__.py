@@ -2,7 +2,7 @@
 
     >>> from minireranker import Reranker
     >>> reranker = Reranker.from_pretrained("path/to/Qwen3-VL-Reranker-2B", profile="mini")
-    >>> hits = reranker.rank("a red bicycle", ["one.jpg", "two.jpg"], top_k=1)  # doctest: +SKIP
+    >>> hits = reranker.rank("a red bicycle", [Path("one.jpg"), Path("two.jpg")], top_k=1)  # doctest: +SKIP
 
 Importing this package imports neither torch nor transformers: the public names load on first use.
 """

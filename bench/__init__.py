@@ -1,1 +1,1 @@
-"""Placeholder docstring, to be replaced."""
+"""Benchmarks, the demo, and the oracle: the full-sequence model everything is held to."""

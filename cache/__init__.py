@@ -1,1 +1,7 @@
-"""Placeholder docstring, to be replaced."""
+"""What is kept of a document, under which key, and where."""
+
+from .entry import PrefixEntry, SuffixEntry
+from .key import LAYOUT_VERSION, entry_key
+from .memory import MemoryCache
+
+__all__ = ["LAYOUT_VERSION", "MemoryCache", "PrefixEntry", "SuffixEntry", "entry_key"]

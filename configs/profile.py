@@ -11,14 +11,13 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from minireranker.errors import ConfigurationError, ProfileError
-
-_Section = TypeVar("_Section", "Template", "Limits")
 
 SYSTEM_SENTENCE = (
     "Judge whether the Document meets the requirements based on the Query and the Instruct "
@@ -36,8 +35,8 @@ class Template:
     """
 
     order: str = "vision-first"
-    """``"vision-first"``: the side that is reused goes first (method, section 1); ``"query-first"``:
-    the query always does, as published."""
+    """``"vision-first"``: the side that is reused goes first (method, section 1).
+    ``"query-first"``: the query always does, as published."""
     system: str = SYSTEM_SENTENCE
     instruct_label: str = "<Instruct>: "
     header_end: str = "\n"
@@ -52,6 +51,7 @@ class Template:
 
     def validate(self) -> None:
         """Raise ProfileError where two segments could not be told apart."""
+        _check_types(self, "template.")
         if self.order not in ("vision-first", "query-first"):
             raise ProfileError("template.order", self.order, '"vision-first" or "query-first"')
         if not self.first_end.endswith("\n"):
@@ -94,9 +94,11 @@ class Limits:
 
     def validate(self) -> None:
         """Raise ProfileError for values that no input could satisfy."""
+        _check_types(self, "limits.")
         for spec in dataclasses.fields(self):
-            if getattr(self, spec.name) <= 0:
-                raise ProfileError(f"limits.{spec.name}", getattr(self, spec.name), "above 0")
+            value = getattr(self, spec.name)
+            if not 0 < value < math.inf:
+                raise ProfileError(f"limits.{spec.name}", value, "a finite number above 0")
         for low, high in (
             ("min_pixels", "max_pixels"),
             ("frame_min_pixels", "frame_max_pixels"),
@@ -132,6 +134,7 @@ class Profile:
 
     def __post_init__(self) -> None:
         """Check everything that does not need a model."""
+        _check_types(self, "")
         if not 0.0 < self.keep_ratio <= 1.0:
             raise ProfileError("keep_ratio", self.keep_ratio, "above 0 and at most 1")
         self.template.validate()
@@ -159,11 +162,12 @@ class Profile:
         """SHA-256 over every field but the name: part of a cache entry's identity."""
         fields = dataclasses.asdict(self)
         del fields["name"]
+        fields = json.loads(json.dumps(fields), parse_int=float)  # 1 and 1.0 are one value
         return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
     @classmethod
     def from_toml(cls, path: Path | str) -> Profile:
-        """Read a profile file. Raises ConfigurationError naming the file and what is wrong in it."""
+        """Read a profile file. Raises ConfigurationError naming the file and what is wrong."""
         try:
             data = tomllib.loads(Path(path).read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
@@ -176,38 +180,39 @@ class Profile:
 
     @classmethod
     def _from_dict(cls, data: dict[str, Any]) -> Profile:
-        sections = {"template": Template, "limits": Limits}
-        values = {k: v for k, v in data.items() if k not in sections}
-        _check_types(cls, values, "")
-        for name, section in sections.items():
-            values[name] = _section(section, data.get(name, {}), name)
-        if values.get("band") is not None:
+        values = dict(data)
+        _check_keys(cls, values, "")
+        for name, section in (("template", Template), ("limits", Limits)):
+            if isinstance(values.get(name), dict):
+                _check_keys(section, values[name], f"{name}.")
+                values[name] = section(**values[name])
+        if isinstance(values.get("band"), list):
             values["band"] = tuple(values["band"])
         return cls(**values)
 
 
-def _section(kind: type[_Section], values: object, name: str) -> _Section:
-    if not isinstance(values, dict):
-        raise ProfileError(name, values, f"a table of {kind.__name__.lower()} fields")
-    _check_types(kind, values, f"{name}.")
-    return kind(**values)
-
-
-def _check_types(kind: type[Any], values: dict[str, Any], prefix: str) -> None:
-    known = {spec.name: spec.type for spec in dataclasses.fields(kind)}
+def _check_keys(kind: type[Any], values: dict[str, Any], prefix: str) -> None:
+    known = {spec.name for spec in dataclasses.fields(kind)}
     for key, value in values.items():
         if key not in known:
             raise ProfileError(prefix + key, value, "one of " + ", ".join(sorted(known)))
-        if not _fits(value, str(known[key])):
-            raise ProfileError(prefix + key, value, f"a value of type {known[key]}")
+
+
+def _check_types(record: Profile | Template | Limits, prefix: str) -> None:
+    for spec in dataclasses.fields(record):
+        value = getattr(record, spec.name)
+        if not _fits(value, str(spec.type)):
+            raise ProfileError(prefix + spec.name, value, f"a value of type {spec.type}")
 
 
 def _fits(value: object, annotation: str) -> bool:
+    """Whether a value is of an annotated type. A bool is no int here: ``exit_layer = true``."""
+    if value is None:
+        return annotation.endswith("None")
     if annotation.startswith("tuple"):
-        is_pair = isinstance(value, list) and len(value) == 2
-        return is_pair and all(type(item) is int for item in value)
+        return isinstance(value, tuple) and [type(item) for item in value] == [int, int]
     if annotation.startswith("int"):
         return type(value) is int
     if annotation == "float":
-        return type(value) in (int, float)
-    return isinstance(value, str)
+        return isinstance(value, float) or type(value) is int
+    return annotation in {kind.__name__ for kind in type(value).__mro__}

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
-from minireranker.errors import ConfigurationError, InputError
+from minireranker.errors import ConfigurationError, InputError, MinirerankerError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -116,7 +116,7 @@ class FailedDocument:
 
     index: int
     id: str | None
-    error: InputError
+    error: MinirerankerError
     document: Any = field(repr=False)
 
     def __str__(self) -> str:
@@ -213,7 +213,7 @@ class Indexed(Sequence["DocumentId | None"]):
     def __getitem__(self, at: int) -> DocumentId | None: ...
     @overload
     def __getitem__(self, at: slice) -> tuple[DocumentId | None, ...]: ...
-    def __getitem__(self, at: int | slice) -> DocumentId | None | tuple[DocumentId | None, ...]:
+    def __getitem__(self, at: int | slice) -> DocumentId | tuple[DocumentId | None, ...] | None:
         """The id of the document passed at that place."""
         return self.ids[at]
 
@@ -234,6 +234,8 @@ def _fields(value: Any, kind: type[Query]) -> dict[str, Any]:
         return {name: getattr(value, name) for name in Query.__dataclass_fields__}
     if value is None:
         return {}
+    if isinstance(value, os.PathLike) and _suffix(value) in _VIDEO_SUFFIXES:
+        return {"video": value}
     return {"image": value}
 
 
@@ -267,12 +269,16 @@ def _videos(value: Any) -> tuple[Any, ...]:
     if isinstance(first, list | tuple | bytes):
         return tuple(value)
     if isinstance(first, str | os.PathLike):
-        suffix = os.path.splitext(os.fspath(first))[1].lower()
-        return (tuple(value),) if suffix in _FRAME_SUFFIXES else tuple(value)
+        return (tuple(value),) if _suffix(first) in _FRAME_SUFFIXES else tuple(value)
     return (tuple(value),)
 
 
+def _suffix(path: str | os.PathLike[str]) -> str:
+    return os.path.splitext(os.fspath(path))[1].lower()
+
+
 _FRAME_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
+_VIDEO_SUFFIXES = {".mp4", ".mkv", ".webm", ".mov", ".avi", ".m4v", ".mpg", ".mpeg", ".ts"}
 
 
 def _arrays(value: Any) -> tuple[Any, ...]:

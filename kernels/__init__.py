@@ -1,1 +1,1 @@
-"""Placeholder docstring, to be replaced."""
+"""Operators: one folder each, with a contract, a reference that defines it, and backends."""

@@ -1,1 +1,5 @@
-"""Placeholder docstring, to be replaced."""
+"""What a call found, as one HTML file to look at and to pass on."""
+
+from .html import write_report
+
+__all__ = ["write_report"]

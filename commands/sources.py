@@ -1,0 +1,146 @@
+"""From what a person names (folders, patterns, files) to the documents to rank."""
+
+from __future__ import annotations
+
+import glob
+import logging
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from minireranker.engine.types import Document
+from minireranker.errors import InputError, NoDocumentsError
+
+from .sources_jsonl import read_jsonl
+from .sources_pdf import read_pdf
+
+__all__ = ["IMAGE_SUFFIXES", "VIDEO_SUFFIXES", "SourceFile", "find_files", "read_documents"]
+
+_LOGGER = logging.getLogger(__name__)
+
+IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+"""What a folder is searched for, and what counts as a picture."""
+
+VIDEO_SUFFIXES = frozenset(
+    {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm"}
+)
+"""What a folder is searched for, and what counts as a video."""
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """A file to read documents from."""
+
+    path: Path
+    label: str
+    """Its path below what was named; becomes the document's id."""
+
+
+def find_files(sources: Sequence[str]) -> list[SourceFile]:
+    """The files meant by folders (searched for images and videos), glob patterns and paths.
+
+    In the order named, sorted naturally within each (img2 before img10), hidden ones left out of
+    folders, a file named twice only once. Labels that would collide are the paths as named. Raises
+    NoDocumentsError for a source that gives nothing.
+    """
+    found: dict[str, SourceFile] = {}
+    for source in sources:
+        for file in _expand(source):
+            found.setdefault(os.path.abspath(file.path), file)
+    times = Counter(file.label for file in found.values())
+    return [
+        file if times[file.label] == 1 else replace(file, label=file.path.as_posix())
+        for file in found.values()
+    ]
+
+
+def read_documents(files: Sequence[SourceFile], max_pixels: int) -> list[Document]:
+    """The documents in files: one each, except for `.jsonl` (one a line) and `.pdf` (one a page).
+
+    A `.txt` is text, a video suffix a video, and everything else an image, whatever its suffix:
+    what is not one after all is for the engine to name. ``max_pixels``: the size (width x height)
+    a rendered page stays below. Raises InputError for a text, JSONL or PDF file that cannot be
+    read, and NoDocumentsError where the files are empty.
+    """
+    documents = [document for file in files for document in _read(file, max_pixels)]
+    if not documents:
+        names = ", ".join(file.label for file in files)
+        raise NoDocumentsError(f"no documents in {names}; name a file that holds some")
+    return documents
+
+
+def _expand(source: str) -> list[SourceFile]:
+    path = Path(source)
+    if path.is_dir():
+        return _walk(path)
+    if path.exists():
+        return [SourceFile(path, path.name)]
+    matches = sorted(glob.glob(source, recursive=True), key=_natural_key)
+    if not matches:
+        raise NoDocumentsError(
+            f"nothing found for {source!r}; name a folder, a pattern in quotes ('photos/*.jpg') "
+            "or files: images, videos, .txt, .pdf, .jsonl"
+        )
+    base = _fixed_part(source)
+    files = [Path(match) for match in matches if not os.path.isdir(match)]
+    below = [file.path for match in matches if os.path.isdir(match) for file in _media(Path(match))]
+    return [SourceFile(path, path.relative_to(base).as_posix()) for path in files + below]
+
+
+def _walk(folder: Path) -> list[SourceFile]:
+    files = list(_media(folder))
+    pdfs = sum(1 for _ in folder.glob("*.pdf"))
+    hint = f"it has {pdfs} PDF file(s), to be named as a pattern: '{folder}/*.pdf'" if pdfs else ""
+    if not files:
+        raise NoDocumentsError(
+            f"no images or videos in the folder {str(folder)!r}; {hint or 'name another one'}"
+        )
+    if hint:
+        _LOGGER.warning("%s: only images and videos are taken from a folder; %s", folder, hint)
+    return files
+
+
+def _media(folder: Path) -> Iterator[SourceFile]:
+    paths = []
+    for root, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        paths += [Path(root, name) for name in names if not name.startswith(".")]
+    for path in sorted(paths, key=lambda path: _natural_key(path.as_posix())):
+        if path.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES:
+            yield SourceFile(path, path.relative_to(folder).as_posix())
+
+
+def _natural_key(text: str) -> list[tuple[int, int, str]]:
+    parts = re.split(r"(\d+)", text.casefold())
+    return [(0, int(part), part) if part.isdecimal() else (1, 0, part) for part in parts]
+
+
+def _fixed_part(pattern: str) -> Path:
+    """The folder of a pattern up to its first wildcard."""
+    parts = Path(pattern).parts[:-1]
+    fixed = [part for at, part in enumerate(parts) if not any(map(glob.has_magic, parts[: at + 1]))]
+    return Path(*fixed)
+
+
+def _read(file: SourceFile, max_pixels: int) -> Iterator[Document]:
+    suffix = file.path.suffix.lower()
+    if suffix == ".jsonl":
+        yield from read_jsonl(file.path, file.label)
+    elif suffix == ".pdf":
+        yield from read_pdf(file.path, file.label, max_pixels)
+    elif suffix == ".txt":
+        yield Document(text=_text(file), id=file.label)
+    elif suffix in VIDEO_SUFFIXES:
+        yield Document(video=file.path, id=file.label)
+    else:
+        yield Document(image=file.path, id=file.label)
+
+
+def _text(file: SourceFile) -> str:
+    try:
+        return file.path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{file.path}: {error}; a text document is readable UTF-8") from error

@@ -1,0 +1,116 @@
+"""From what ``from_pretrained`` is given to the state all calls share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from minireranker.cache import MemoryCache
+from minireranker.configs import Profile, resolve_profile
+from minireranker.errors import ConfigurationError
+from minireranker.kernels.band_attention import BACKENDS, choose_backend
+from minireranker.models import Checkpoint, resolve
+from minireranker.models.loading import load_model
+
+from .prefix import Band
+from .prompt import Prompt
+from .state import EngineState
+from .tokenizer import TextTokenizer
+
+
+def load_state(
+    name: str | Path,
+    *,
+    profile: str | Path | Profile,
+    device: str | torch.device,
+    dtype: str | torch.dtype,
+    cache: MemoryCache | None,
+    batch_tokens: int,
+    backend: str,
+) -> EngineState:
+    """Check every argument, then load. See ``Reranker.from_pretrained`` for meaning and errors."""
+    if batch_tokens < 1:
+        raise ConfigurationError(f"batch_tokens = {batch_tokens}: allowed is 1 or more")
+    checkpoint = Checkpoint.open(resolve(str(name)))
+    text = checkpoint.config.text
+    fitted = resolve_profile(
+        profile,
+        layers=text.num_hidden_layers,
+        hidden_size=text.hidden_size,
+        checkpoint=checkpoint.path,
+    )
+    place = _device(device)
+    number = _dtype(dtype, checkpoint.config.dtype, place)
+    attention = _backend(backend, place)
+    tokenizer = TextTokenizer(checkpoint.tokenizer_json())
+    assert fitted.exit_layer is not None, "for_model fills it in"
+    assert fitted.band is not None, "for_model fills it in"
+    model = load_model(
+        checkpoint,
+        fitted.exit_layer,
+        yes=tokenizer.yes,
+        no=tokenizer.no,
+        dtype=number,
+        device=place,
+    )
+    identity = {
+        "weights": checkpoint.digest(),
+        "pixels": f"{checkpoint.pixel_mean}{checkpoint.pixel_std}",
+        "profile": fitted.digest(),
+        "dtype": str(number),
+        "device": place.type,
+        "backend": attention,
+    }
+    return EngineState(
+        checkpoint.path,
+        model,
+        fitted,
+        Prompt(tokenizer, fitted.template, fitted.limits),
+        Band(*fitted.band, fitted.exit_layer),
+        checkpoint.pixel_mean,
+        checkpoint.pixel_std,
+        identity,
+        MemoryCache() if cache is None else cache,
+        attention,
+        batch_tokens,
+    )
+
+
+def _device(device: str | torch.device) -> torch.device:
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        place = torch.device(device)
+        torch.empty(0, device=place)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigurationError(
+            f"device {str(device)!r} cannot be used here ({str(error).splitlines()[0]}); "
+            "use 'cpu', 'cuda' or 'auto'"
+        ) from error
+    return place
+
+
+def _dtype(dtype: str | torch.dtype, stored: str, device: torch.device) -> torch.dtype:
+    """``"auto"``: as stored where that is fast, else float32."""
+    allowed = {name: getattr(torch, name) for name in ("bfloat16", "float16", "float32", "float64")}
+    if dtype == "auto":
+        if device.type == "cpu":
+            fast = stored == "bfloat16" and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+            return torch.bfloat16 if fast else torch.float32
+        dtype = stored if stored in allowed else "bfloat16"
+    number = dtype if isinstance(dtype, torch.dtype) else allowed.get(dtype)
+    if number not in allowed.values():
+        raise ConfigurationError(f"dtype {dtype!r}: use one of {', '.join(allowed)} or 'auto'")
+    if number is torch.float16 and device.type == "cpu":
+        raise ConfigurationError(
+            "dtype float16 on a CPU is many times slower than float32; use bfloat16 or float32"
+        )
+    assert isinstance(number, torch.dtype), "None is not among the allowed"
+    return number
+
+
+def _backend(backend: str, device: torch.device) -> str:
+    if backend not in ("auto", *BACKENDS):
+        raise ConfigurationError(f"backend {backend!r}: use one of {', '.join(BACKENDS)} or 'auto'")
+    return choose_backend(device) if backend == "auto" else backend

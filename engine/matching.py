@@ -1,0 +1,148 @@
+"""Queries and documents of a call as pairs: states below the band first, then the pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from minireranker.cache import PrefixEntry, SuffixEntry
+from minireranker.errors import MinirerankerError
+
+from .packing import Packer
+from .prefix import Header
+from .prompt import Segment, Side
+from .scoring import Pair, score_pairs
+from .state import EngineState
+from .suffix import read_suffixes
+from .types import Document
+
+
+@dataclass(eq=False)
+class Asked:
+    """A query of a call, read, and what has been computed of it."""
+
+    index: int
+    side: Side
+    is_visual: bool
+    prefix: PrefixEntry | None = None
+    second: Segment | None = None
+    suffixes: dict[int, SuffixEntry] = field(default_factory=dict)
+    """States below the band, by the position they start at."""
+
+
+@dataclass(eq=False)
+class Candidate:
+    """A document of a call, the queries it is for, and what became of it."""
+
+    document: Document
+    queries: list[Asked] = field(default_factory=list)
+    is_visual: bool = False
+    side: Side | None = None
+    key: str | None = None
+    """Of its entry as a first segment, once known."""
+    prefix: PrefixEntry | None = None
+    second: Segment | None = None
+    suffixes: dict[int, SuffixEntry] = field(default_factory=dict)
+    scores: dict[int, float] = field(default_factory=dict)
+    """By the query's index."""
+    errors: dict[int, MinirerankerError] = field(default_factory=dict)
+    """Likewise: pairs that could not be scored."""
+    error: MinirerankerError | None = None
+    """Why the document could not be read."""
+
+    def release(self) -> None:
+        """Let go of everything but the outcome."""
+        self.side = self.prefix = self.second = None
+        self.suffixes = {}
+
+
+@dataclass(frozen=True, eq=False)
+class Match:
+    """A pair: the first segment's entry, the second segment, and where its states are kept."""
+
+    candidate: Candidate
+    query: Asked
+    prefix: PrefixEntry
+    second: Segment
+    suffixes: dict[int, SuffixEntry]
+
+
+def score_matches(
+    state: EngineState, packer: Packer, header_segment: Segment, matches: Sequence[Match]
+) -> list[float]:
+    """Raw logit differences of pairs behind one header, in order."""
+    if not matches:
+        return []
+    meter = packer.meter
+    with meter.stage("prefix"):
+        header = state.header(header_segment, packer)
+    with meter.stage("suffix"):
+        _read_states(state, packer, header_segment, header, matches)
+    pairs = [Pair(m.prefix, m.suffixes[header.span + m.prefix.span]) for m in matches]
+    with meter.stage("pairs"):
+        scores = score_pairs(
+            state.model,
+            header,
+            pairs,
+            state.band,
+            batch_tokens=state.batch_tokens,
+            backend=state.backend,
+            meter=meter,
+        )
+    out: list[float] = scores.tolist()
+    return out
+
+
+def _read_states(
+    state: EngineState,
+    packer: Packer,
+    header_segment: Segment,
+    header: Header,
+    matches: Sequence[Match],
+) -> None:
+    """States below the band that no earlier pair of the call, nor the cache, has.
+
+    Documents' states are kept in the cache; a query's live as long as its call.
+    """
+    missing: dict[tuple[int, int], tuple[Match, str | None]] = {}
+    for match in matches:
+        start = header.span + match.prefix.span
+        if start in match.suffixes or (id(match.suffixes), start) in missing:
+            continue
+        key = None
+        if match.suffixes is match.candidate.suffixes:
+            key = state.suffix_key(header_segment, match.second, start)
+            found = state.cache.get(key, SuffixEntry)
+            packer.meter.count(**{"cache_misses" if found is None else "cache_hits": 1})
+            if found is not None:
+                match.suffixes[start] = found
+                continue
+        missing[id(match.suffixes), start] = match, key
+    _read_missing(state, packer, header, missing)
+
+
+def _read_missing(
+    state: EngineState,
+    packer: Packer,
+    header: Header,
+    missing: dict[tuple[int, int], tuple[Match, str | None]],
+) -> None:
+    wanted = list(missing.items())
+    while wanted:
+        batch: list[tuple[tuple[int, int], tuple[Match, str | None]]] = []
+        tokens = 0
+        while wanted and (not batch or tokens < state.batch_tokens):
+            batch.append(wanted.pop(0))
+            tokens += len(batch[-1][1][0].second)
+        entries = read_suffixes(
+            packer,
+            header,
+            [match.second for _, (match, _) in batch],
+            [start for (_, start), _ in batch],
+            state.band.meeting_layer,
+            state.backend,
+        )
+        for ((_, start), (match, key)), entry in zip(batch, entries, strict=True):
+            match.suffixes[start] = entry
+            if key is not None:
+                state.cache.put(key, entry)

@@ -1,0 +1,111 @@
+"""First segments to cache entries, and the header they all stand behind.
+
+Method, section 4: the header through the exit, once per (model, instruction); a first segment
+through the band's end only, where its last layer computes nothing but K and V.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from minireranker.cache import PrefixEntry
+from minireranker.kernels.band_attention import Extent, band_attention
+from minireranker.models.qwen3_vl import Projected
+
+from .packing import Packed, Packer
+from .prompt import Segment
+
+
+@dataclass(frozen=True, eq=False)
+class Header:
+    """K and V of the header in every layer up to the exit; ``span`` is where A starts."""
+
+    layers: tuple[Extent, ...]
+    span: int
+    tokens: int
+
+
+@dataclass(frozen=True)
+class Band:
+    """Layers [low, high) in which the second segment sees the first, of ``exit_layer`` run."""
+
+    low: int
+    high: int
+    exit_layer: int
+
+    @property
+    def prefix_layers(self) -> range:
+        """Layers whose K and V of the first segment are kept."""
+        return range(self.low, self.high) if self.low < self.high else range(0)
+
+    @property
+    def meeting_layer(self) -> int:
+        """The first layer that is run per pair: the band's first, at the latest the last."""
+        return min(self.low if self.low < self.high else self.exit_layer, self.exit_layer - 1)
+
+
+def read_header(packer: Packer, segment: Segment, exit_layer: int, backend: str) -> Header:
+    """The header's K and V in layers 0 .. exit_layer - 1."""
+    packed = packer.pack([segment], [0])
+    keep = range(exit_layer)
+    layers = _keys_values(packer, packed, keep, None, backend)
+    packer.meter.count(header_token_layers=len(segment) * exit_layer)
+    extents = tuple(Extent(k[: len(segment)], v[: len(segment)]) for k, v in layers)
+    return Header(extents, segment.span, len(segment))
+
+
+def read_prefixes(
+    packer: Packer, header: Header, segments: Sequence[Segment], band: Band, backend: str
+) -> list[PrefixEntry]:
+    """One cache entry a first segment, all read in one packed pass."""
+    config = packer.model.config.text
+    depth = len(band.prefix_layers)
+    shape = (config.num_key_value_heads, config.head_dim)
+    like = packer.model.decoder.norm.weight
+    entries = [
+        PrefixEntry(
+            like.new_empty(depth, len(segment) if depth else 0, *shape),
+            like.new_empty(depth, len(segment) if depth else 0, *shape),
+            segment.span,
+            len(segment),
+        )
+        for segment in segments
+    ]
+    if depth == 0:
+        return entries
+    packed = packer.pack(segments, [header.span] * len(segments))
+    layers = _keys_values(packer, packed, band.prefix_layers, header, backend)
+    for at, (keys, values) in enumerate(layers):
+        for row, entry in enumerate(entries):
+            part = slice(packed.cu_seqlens[row], packed.cu_seqlens[row + 1])
+            entry.k[at].copy_(keys[part])
+            entry.v[at].copy_(values[part])
+    packer.meter.count(prefix_token_layers=packed.cu_seqlens[-1] * band.high)
+    return entries
+
+
+def _keys_values(
+    packer: Packer, packed: Packed, keep: range, header: Header | None, backend: str
+) -> list[tuple[Tensor, Tensor]]:
+    """K and V [rows, kv_heads, head_dim] of the layers in ``keep``, running up to its last."""
+    kept: list[tuple[Tensor, Tensor]] = []
+    decoder = packer.model.decoder
+
+    def attend(layer: int, heads: Projected) -> Tensor:
+        if layer in keep:
+            kept.append((heads.k, heads.v))
+        return band_attention(
+            *heads,
+            cu_seqlens_q=packed.cu_seqlens,
+            cu_seqlens_k=packed.cu_seqlens,
+            header=header.layers[layer] if header else None,
+            backend=backend,
+        )
+
+    last = keep[-1]
+    x = decoder.run(packed.x, packed.rope, range(last), attend, packed.injections)
+    kept.append(decoder.layer(last).keys_values(x, packed.rope))
+    return kept

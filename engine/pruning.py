@@ -1,0 +1,78 @@
+"""Which visual tokens of an image or video are kept, given what each is worth.
+
+Method, section 3: the top ``ceil(keep * n)`` of each image or video, in their original order. Where
+the importances come from is the caller's business (an embedder's attention, a retriever's).
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minireranker.errors import ImportanceError
+
+from .pixels import Visual
+
+_LOG = logging.getLogger(__name__)
+
+
+def kept_tokens(
+    visuals: Sequence[Visual], importances: Sequence[Any], keep_ratio: float
+) -> tuple[NDArray[np.int64], ...]:
+    """Ascending indices of the merged tokens kept, one array a visual.
+
+    ``importances`` is empty, or has for each visual an array of one finite number a token (any
+    shape, row-major over frames, rows, columns) or None. A visual without importances keeps every
+    token, and that is logged once. Raises ImportanceError.
+    """
+    if importances and len(importances) != len(visuals):
+        raise ImportanceError(
+            f"{len(importances)} importance arrays for {len(visuals)} images and videos; give one "
+            "for each, videos first, or None where unknown"
+        )
+    given = list(importances) or [None] * len(visuals)
+    return tuple(_kept(v, g, keep_ratio) for v, g in zip(visuals, given, strict=True))
+
+
+def _kept(visual: Visual, importance: Any, keep_ratio: float) -> NDArray[np.int64]:
+    everything = np.arange(visual.tokens)
+    if keep_ratio == 1.0:
+        return everything
+    if importance is None:
+        _say_once(keep_ratio)
+        return everything
+    worth = _checked(visual, importance)
+    count = math.ceil(round(keep_ratio * visual.tokens, 9))
+    # Stable: of equal tokens the earlier one is kept.
+    return np.sort(np.argsort(-worth, kind="stable")[:count])
+
+
+def _checked(visual: Visual, importance: Any) -> NDArray[np.float64]:
+    try:
+        worth = np.asarray(importance, dtype=np.float64).reshape(-1)
+    except (TypeError, ValueError) as error:
+        raise ImportanceError(f"importances are not an array of numbers: {error}") from error
+    if worth.size != visual.tokens:
+        frames, height, width = visual.grid
+        raise ImportanceError(
+            f"{worth.size} importances for {visual.tokens} visual tokens ({frames} x {height // 2} "
+            f"x {width // 2} frames, rows, columns); resample them to that grid"
+        )
+    if not np.isfinite(worth).all():
+        raise ImportanceError("importances hold NaN or infinity; every token needs a finite number")
+    return worth
+
+
+@lru_cache(maxsize=8)
+def _say_once(keep_ratio: float) -> None:
+    _LOG.warning(
+        "the profile keeps %g of the visual tokens but no importances came with an image: all are "
+        "kept. Pass Document(importances=...) to prune.",
+        keep_ratio,
+    )

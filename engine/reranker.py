@@ -1,0 +1,310 @@
+"""The public face: load a model once, index documents, rank them for queries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from minireranker.cache import MemoryCache
+from minireranker.configs import Profile
+from minireranker.errors import (
+    EmptyQueryError,
+    MinirerankerError,
+    NoDocumentsError,
+    RejectedDocumentsError,
+)
+
+from .call import Call
+from .loading import load_state
+from .matching import Asked, Candidate
+from .progress import Progress
+from .reading import side_digest
+from .results import ranking, score_rows
+from .state import EngineState
+from .types import Document, DocumentId, FailedDocument, Indexed, Query, Ranking
+
+_Item = TypeVar("_Item")
+
+
+class Reranker:
+    """Ranks documents for queries with one model under one profile.
+
+    A query or document is a ``str`` (text), a ``pathlib.Path`` (image, or video by its suffix), a
+    PIL image, an array [height, width(, channels)], encoded image ``bytes``, a dict, or a ``Query``
+    / ``Document`` with any of text, image, video. A ``DocumentId`` stands for an indexed document.
+    No score depends on batch size, order, or what else is in the call (bit for bit on a CPU).
+    """
+
+    def __init__(self, state: EngineState, name: str) -> None:
+        """Use ``from_pretrained``."""
+        self._state, self._name = state, name
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str | Path,
+        *,
+        profile: str | Path | Profile = "mini",
+        device: str | torch.device = "auto",
+        dtype: str | torch.dtype = "auto",
+        cache: MemoryCache | None = None,
+        batch_tokens: int = 4_096,
+        backend: str = "auto",
+    ) -> Self:
+        """Load a checkpoint in the published Qwen3-VL-Reranker (or -Instruct) layout.
+
+        ``name``: a directory or a hub id. ``profile``: a name, a TOML path, or a Profile.
+        ``dtype``: "auto" is the checkpoint's where the device computes it fast, else float32.
+        ``cache``: default is 4 GiB of memory. ``batch_tokens`` bounds the rows of one pass.
+        ``backend``: of band attention. Raises CheckpointError, ConfigurationError (its subclasses
+        UnknownProfileError and ProfileError where the profile is at fault).
+        """
+        return cls(
+            load_state(
+                name,
+                profile=profile,
+                device=device,
+                dtype=dtype,
+                cache=cache,
+                batch_tokens=batch_tokens,
+                backend=backend,
+            ),
+            str(name),
+        )
+
+    @property
+    def profile(self) -> Profile:
+        """With exit layer and band as numbers."""
+        return self._state.profile
+
+    @property
+    def cache(self) -> MemoryCache:
+        """Entries of documents, shared by all calls."""
+        return self._state.cache
+
+    @property
+    def checkpoint(self) -> Path:
+        """The directory the weights came from."""
+        return self._state.checkpoint
+
+    @property
+    def state(self) -> EngineState:
+        """The loaded model and what surrounds it, for benchmarks and the oracle."""
+        return self._state
+
+    def describe(self) -> str:
+        """Model, profile, device, dtype and threads, in one line."""
+        model, profile = self._state.model, self._state.profile
+        threads = f", {torch.get_num_threads()} threads" if model.device.type == "cpu" else ""
+        return (
+            f"{self._name}: profile {profile.name} (exit {profile.exit_layer} of "
+            f"{model.config.text.num_hidden_layers}, band {profile.band}, keep "
+            f"{profile.keep_ratio:g}), {model.device}, {str(model.dtype).split('.')[-1]}{threads}"
+        )
+
+    @torch.inference_mode()
+    def index(
+        self,
+        documents: Iterable[Any],
+        *,
+        instruction: str | None = None,
+        progress: bool | None = None,
+    ) -> Indexed:
+        """Read documents ahead of any query; those already cached cost only their decoding.
+
+        Returns one id a document (its own, or a digest of its content); None where it failed, with
+        the reason in ``.failed``. Raises NoDocumentsError.
+        """
+        originals = _some(documents)
+        call = Call(self._state, instruction)
+        ids: list[DocumentId | None] = []
+        failed: list[FailedDocument] = []
+        with Progress("indexing", len(originals), progress) as bar:
+            for index, original in enumerate(bar.over(originals)):
+                try:
+                    ids.append(self._index_one(call, Document.of(original)))
+                except MinirerankerError as error:
+                    ids.append(None)
+                    failed.append(FailedDocument(index, _name(original), error, original))
+            call.flush()
+        return Indexed(tuple(ids), tuple(failed), call.meter.timings, call.meter.work)
+
+    @torch.inference_mode()
+    def rank(
+        self,
+        query: Any,
+        documents: Iterable[Any],
+        *,
+        top_k: int | None = None,
+        instruction: str | None = None,
+        progress: bool | None = None,
+    ) -> Ranking:
+        """Documents by score, best first; ties by their place in the call.
+
+        A document that cannot be read or scored is in ``.failed`` with its reason; the others are
+        ranked. Raises EmptyQueryError, NoDocumentsError, and InputError if the query cannot be
+        read.
+        """
+        originals = _some(documents)
+        call = Call(self._state, instruction)
+        candidates = self._run(call, [query], [originals], progress)[0]
+        return ranking(originals, candidates, top_k, call.meter)
+
+    @torch.inference_mode()
+    def score(
+        self,
+        queries: Any,
+        documents: Iterable[Any],
+        *,
+        instruction: str | None = None,
+        progress: bool | None = None,
+    ) -> NDArray[np.float32]:
+        """Raw logit differences, float32 [queries, documents].
+
+        Raises RejectedDocumentsError if a document failed; its ``.result`` is the array, NaN there.
+        """
+        asked, originals = _listed(queries), _some(documents)
+        if not asked:
+            return np.empty((0, len(originals)), np.float32)
+        rows = self._score_rows(asked, [originals] * len(asked), instruction, progress)
+        scores = np.stack([row for row, _ in rows])
+        _raise_failed([f for _, failed in rows for f in failed], scores)
+        return scores
+
+    @torch.inference_mode()
+    def score_candidates(
+        self,
+        queries: Sequence[Any],
+        candidates: Sequence[Sequence[Any]],
+        *,
+        instruction: str | None = None,
+        progress: bool | None = None,
+    ) -> list[NDArray[np.float32]]:
+        """One candidate list a query; a document in several lists is read once.
+
+        Returns one float32 array a query. Raises like ``score``.
+        """
+        if len(queries) != len(candidates):
+            raise NoDocumentsError(
+                f"{len(queries)} queries and {len(candidates)} candidate lists; give one for each"
+            )
+        lists = [_some(part) for part in candidates]
+        rows = self._score_rows(list(queries), lists, instruction, progress)
+        scores = [row for row, _ in rows]
+        _raise_failed([f for _, failed in rows for f in failed], scores)
+        return scores
+
+    def _score_rows(
+        self,
+        queries: Sequence[Any],
+        lists: Sequence[Sequence[Any]],
+        instruction: str | None,
+        progress: bool | None,
+    ) -> list[tuple[NDArray[np.float32], list[FailedDocument]]]:
+        call = Call(self._state, instruction)
+        found = self._run(call, queries, lists, progress)
+        return [
+            score_rows(originals, candidates, index)
+            for index, (originals, candidates) in enumerate(zip(lists, found, strict=True))
+        ]
+
+    def _run(
+        self,
+        call: Call,
+        queries: Sequence[Any],
+        lists: Sequence[Sequence[Any]],
+        progress: bool | None,
+    ) -> list[list[Candidate]]:
+        """The candidates of each list, scored; equal documents share one candidate."""
+        asked = [_ask(call, query, index) for index, query in enumerate(queries)]
+        shared: dict[object, Candidate] = {}
+        found: list[list[Candidate]] = []
+        for query, originals in zip(asked, lists, strict=True):
+            found.append([_shared(shared, original, query) for original in originals])
+        candidates = list(shared.values())
+        with Progress("reranking", len(candidates), progress) as bar:
+            for chunk in self._chunks(candidates):
+                call.run(chunk)
+                for candidate in chunk:
+                    candidate.release()
+                bar.advance(len(chunk))
+        return found
+
+    def _chunks(self, candidates: Sequence[Candidate]) -> Iterator[Sequence[Candidate]]:
+        """Documents enough to fill a batch of pairs of forty tokens."""
+        step = max(16, self._state.batch_tokens // 40)
+        for start in range(0, len(candidates), step):
+            yield candidates[start : start + step]
+
+    def _index_one(self, call: Call, document: Document) -> DocumentId:
+        candidate = Candidate(document)
+        call.index(candidate)
+        library = self._state.library
+        header = call.document_header.digest()
+        if document.is_reference:
+            assert document.id is not None, "a reference has an id"
+            if candidate.key is not None:
+                library.add_key(document.id, header, candidate.key)
+            return DocumentId(document.id)
+        assert candidate.side is not None, "only references come unread"
+        identity = document.id if document.id is not None else side_digest(candidate.side)
+        return library.add(identity, document, header=header, key=candidate.key)
+
+
+def _ask(call: Call, query: Any, index: int) -> Asked:
+    content = Query.of(query).content
+    if content.is_empty:
+        raise EmptyQueryError(
+            f"query {index} has neither text nor an image nor a video; say what is searched for"
+        )
+    return call.ask(content, index)
+
+
+def _some(documents: Iterable[Any]) -> list[Any]:
+    if isinstance(documents, str | bytes | dict | Query):
+        documents = [documents]
+    listed = list(documents)
+    if not listed:
+        raise NoDocumentsError("no documents were given; pass at least one")
+    return listed
+
+
+def _listed(queries: Any) -> list[Any]:
+    """Several queries, or one."""
+    return list(queries) if isinstance(queries, list | tuple) else [queries]
+
+
+def _shared(known: dict[object, Candidate], original: Any, query: Asked) -> Candidate:
+    """The call's candidate for a document: the same for the same object, text or id."""
+    hashed = type(original), str(original) if isinstance(original, str) else id(original)
+    if hashed not in known:
+        known[hashed] = _candidate(original)
+    candidate = known[hashed]
+    if query not in candidate.queries:
+        candidate.queries.append(query)
+    return candidate
+
+
+def _candidate(original: Any) -> Candidate:
+    try:
+        return Candidate(Document.of(original))
+    except MinirerankerError as error:
+        return Candidate(Document(id=_name(original)), error=error)
+
+
+def _name(original: Any) -> str | None:
+    """A document's own id, if it can be told even though the document is not sound."""
+    if isinstance(original, DocumentId):
+        return str(original)
+    found = original.get("id") if isinstance(original, dict) else getattr(original, "id", None)
+    return found if isinstance(found, str) else None
+
+
+def _raise_failed(failed: Sequence[FailedDocument], result: object) -> None:
+    if failed:
+        raise RejectedDocumentsError(failed, result)

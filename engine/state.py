@@ -1,0 +1,63 @@
+"""What all calls of one Reranker share: the loaded model, its profile, the caches."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from minireranker.cache import MemoryCache, PrefixEntry, SuffixEntry, entry_key
+from minireranker.configs import Profile
+from minireranker.models.qwen3_vl import Qwen3VL
+
+from .library import Library
+from .packing import Packer
+from .prefix import Band, Header, read_header
+from .prompt import Prompt, Segment
+
+HEADERS_KEPT = 64
+"""Instructions whose header K/V stay: a few megabytes each at 2B."""
+
+
+@dataclass(eq=False)
+class EngineState:
+    """Shared by the calls of one Reranker."""
+
+    checkpoint: Path
+    model: Qwen3VL
+    profile: Profile
+    prompt: Prompt
+    band: Band
+    pixel_mean: tuple[float, ...]
+    pixel_std: tuple[float, ...]
+    identity: Mapping[str, str | bytes | int]
+    """What all cache keys have in common: weights, processor, profile, dtype, device."""
+    cache: MemoryCache
+    backend: str
+    batch_tokens: int
+    library: Library = field(default_factory=Library)
+    _headers: OrderedDict[bytes, Header] = field(default_factory=OrderedDict)
+
+    def header(self, segment: Segment, packer: Packer) -> Header:
+        """K and V of a header, computed once while it is among the last ones used."""
+        key = segment.digest()
+        if key not in self._headers:
+            exit_layer = self.band.exit_layer
+            self._headers[key] = read_header(packer, segment, exit_layer, self.backend)
+        self._headers.move_to_end(key)
+        while len(self._headers) > HEADERS_KEPT:
+            self._headers.popitem(last=False)
+        return self._headers[key]
+
+    def prefix_key(self, header: Segment, segment: Segment) -> str:
+        """The cache key of a first segment behind a header."""
+        return self._key(PrefixEntry.__name__, header, segment, header.span)
+
+    def suffix_key(self, header: Segment, segment: Segment, start: int) -> str:
+        """The cache key of a second segment's state below the band, at a start position."""
+        return self._key(SuffixEntry.__name__, header, segment, start)
+
+    def _key(self, kind: str, header: Segment, segment: Segment, start: int) -> str:
+        content: dict[str, str | bytes | int] = {"kind": kind, "header": header.digest(), "segment": segment.digest()}
+        return entry_key({**self.identity, **content, "start": start})

@@ -1,0 +1,86 @@
+"""Text to token ids, in a way that user text can never become a control token.
+
+User text goes through the checkpoint's tokenizer with its added tokens removed: ``<|image_pad|>``
+typed by a user is eleven or so ordinary tokens. Control tokens enter by id only, from the template.
+"""
+
+from __future__ import annotations
+
+import json
+
+from tokenizers import Tokenizer
+
+from minireranker.errors import CheckpointError, InputError
+
+CONTROL_TOKENS = (
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|vision_start|>",
+    "<|vision_end|>",
+    "<|image_pad|>",
+    "<|video_pad|>",
+)
+
+
+class TextTokenizer:
+    """The checkpoint's byte-level BPE without its added tokens, and the ids of those by name."""
+
+    def __init__(self, tokenizer_json: str) -> None:
+        """``tokenizer_json``: the tokenizers library's serialisation.
+
+        Raises CheckpointError where ``yes``, ``no`` or a control token is not one token.
+        """
+        parts = json.loads(tokenizer_json)
+        added = {entry["content"]: int(entry["id"]) for entry in parts["added_tokens"]}
+        parts.update(added_tokens=[], post_processor=None, truncation=None, padding=None)
+        self._plain = Tokenizer.from_str(json.dumps(parts))
+        vocabulary = self._plain.get_vocab()
+        self._longest = max(map(len, vocabulary))
+        self.control = {name: added.get(name, -1) for name in CONTROL_TOKENS}
+        self.yes, self.no = vocabulary.get("yes", -1), vocabulary.get("no", -1)
+        missing = [name for name, found in self.control.items() if found < 0]
+        missing += [word for word in ("yes", "no") if vocabulary.get(word) is None]
+        if missing:
+            raise CheckpointError(
+                f"the tokenizer has no single token for {', '.join(missing)}; this is not the "
+                "tokenizer of a Qwen3-VL checkpoint"
+            )
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of ``text``. Raises InputError for text that is not valid Unicode."""
+        return self.encode_after("", text)[1]
+
+    def encode_after(self, left: str, text: str) -> tuple[list[int], list[int]]:
+        """Ids of ``left + text``, cut where ``text`` begins.
+
+        A token that reaches over the cut belongs to ``left``: what is tokenised together stays as
+        published, and the second list depends on ``left`` only through its last characters.
+        """
+        encoding = self._encode(left + text)
+        cut = next(
+            (i for i, (start, _) in enumerate(encoding.offsets) if start >= len(left)),
+            len(encoding.ids),
+        )
+        return encoding.ids[:cut], encoding.ids[cut:]
+
+    def cut_text(self, text: str, tokens: int) -> str:
+        """The longest beginning of ``text`` found that has at most ``tokens`` tokens."""
+        text = text[: max(tokens, 0) * self._longest]  # no token has more characters
+        while text and tokens > 0:
+            encoding = self._encode(text)
+            if len(encoding.ids) <= tokens:
+                return text
+            # Cutting may merge differently at the new end, hence the loop; it always shrinks.
+            end = encoding.offsets[tokens - 1][1]
+            text = text[: min(end, len(text) - 1)]
+        return ""
+
+    def _encode(self, text: str):  # type: ignore[no-untyped-def]  # tokenizers ships no stubs
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise InputError(
+                f"text has a lone surrogate at character {error.start}: not valid Unicode; "
+                "decode it with errors='replace' before passing it"
+            ) from None
+        return self._plain.encode(text, add_special_tokens=False)

@@ -1,0 +1,31 @@
+"""From an opened checkpoint to a Qwen3-VL in memory, layers up to the exit only."""
+
+from __future__ import annotations
+
+import torch
+
+from .checkpoint import Checkpoint
+from .qwen3_vl import Decoder, Qwen3VL, VisionTower
+from .weights import load_module, load_rows
+
+
+def load_model(
+    checkpoint: Checkpoint,
+    layers: int,
+    *,
+    yes: int,
+    no: int,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> Qwen3VL:
+    """The tower, ``layers`` decoder layers, and the head ``w_yes - w_no`` in float32.
+
+    ``yes``, ``no``: token ids. Raises CheckpointError naming every tensor that does not fit.
+    """
+    with torch.device("meta"):
+        vision = VisionTower(checkpoint.config.vision)
+        decoder = Decoder(checkpoint.config.text, layers)
+    load_module(checkpoint.weights, decoder, "decoder", dtype=dtype, device=device)
+    load_module(checkpoint.weights, vision, "vision", dtype=dtype, device=device)
+    rows = load_rows(checkpoint.weights, checkpoint.head_names, [yes, no], device=device)
+    return Qwen3VL(checkpoint.config, vision.eval(), decoder.eval(), rows[0] - rows[1])

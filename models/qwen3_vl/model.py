@@ -1,0 +1,54 @@
+"""The loaded parts a reranker needs: tower, decoder layers up to the exit, yes minus no."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .config import ModelConfig
+from .decoder import Decoder
+from .vision import VisionTower
+
+
+@dataclass(frozen=True, eq=False)
+class Qwen3VL:
+    """A loaded model. ``head`` is ``w_yes - w_no``, float32 [hidden] (method, section 2)."""
+
+    config: ModelConfig
+    vision: VisionTower
+    decoder: Decoder
+    head: Tensor
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.head.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What is computed in."""
+        return self.decoder.norm.weight.dtype
+
+    @property
+    def exit_layer(self) -> int:
+        """E: decoder layers loaded."""
+        return len(self.decoder.layers)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all weights."""
+        modules = (self.vision, self.decoder)
+        return sum(p.nbytes for module in modules for p in module.parameters())
+
+    def score(self, hidden: Tensor) -> Tensor:
+        """Raw logit differences, float32 [rows], of last-token states [rows, hidden].
+
+        Final norm and head in float32 (or wider): scores that differ little must not tie.
+        """
+        wide = torch.promote_types(hidden.dtype, torch.float32)
+        x = hidden.to(wide)
+        x = x * (x.square().mean(-1, keepdim=True) + self.decoder.norm.eps).rsqrt()
+        weight = self.decoder.norm.weight.to(wide) * self.head.to(wide)
+        return (x * weight).sum(-1).to(wide)

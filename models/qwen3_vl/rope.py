@@ -1,0 +1,91 @@
+"""Rotary positions: the decoder's interleaved M-RoPE and the vision tower's 2-D rotary.
+
+Source: transformers' modeling_qwen3_vl (Qwen3VLTextRotaryEmbedding, Qwen3VLVisionRotaryEmbedding).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .config import TextConfig
+
+
+def mrope_angles(positions: Tensor, config: TextConfig) -> Tensor:
+    """Angles of each token, float32 [tokens, head_dim / 2].
+
+    ``positions`` is int64 [3, tokens]: temporal, height, width. Frequency j belongs to height if
+    j % 3 == 1, to width if j % 3 == 2 (both below 3 x their section), to time otherwise.
+    """
+    half = config.head_dim // 2
+    axis = torch.zeros(half, dtype=torch.int64)
+    for which in (1, 2):
+        axis[which : 3 * config.mrope_section[which] : 3] = which
+    exponent = torch.arange(0, config.head_dim, 2, dtype=torch.float32) / config.head_dim
+    frequency = (1.0 / config.rope_theta**exponent).to(positions.device)
+    return positions[axis.to(positions.device)].T.to(torch.float32) * frequency
+
+
+@dataclass(frozen=True)
+class NormRope:
+    """RMSNorm over the head dimension followed by rotation, as one elementwise pass.
+
+    The norm's weight is multiplied into the cosines and sines once for all heads (a table of
+    [tokens, head_dim]), and its scale, one number a (token, head), commutes with the rotation: so
+    each head pays three multiply-adds instead of a norm, a weight, and a rotation.
+    """
+
+    cos: Tensor
+    """[tokens, head_dim / 2], float32 or wider."""
+    sin: Tensor
+    dtype: torch.dtype
+    """Of the heads that will be rotated."""
+    eps: float
+
+    @classmethod
+    def of(cls, positions: Tensor, config: TextConfig, dtype: torch.dtype) -> NormRope:
+        """For tokens at M-RoPE ``positions``, int64 [3, tokens]."""
+        angles = mrope_angles(positions, config).to(torch.promote_types(dtype, torch.float32))
+        return cls(angles.cos(), angles.sin(), dtype, config.rms_norm_eps)
+
+    def rows(self, rows: Tensor) -> NormRope:
+        """The same for a selection of tokens, int64 [n]."""
+        return dataclasses.replace(self, cos=self.cos[rows], sin=self.sin[rows])
+
+    def __call__(self, heads: Tensor, weight: Tensor) -> Tensor:
+        """Norm and rotate ``heads`` [tokens, heads, head_dim] with ``weight`` [head_dim]."""
+        half, wide = heads.shape[-1] // 2, self.cos.dtype
+        low, high = weight[:half].to(wide), weight[half:].to(wide)
+        cos = torch.cat((self.cos * low, self.cos * high), -1).to(self.dtype)[:, None]
+        # Rotation takes the other half's value, which carries the other half's weight.
+        sin_low = (self.sin * -high).to(self.dtype)[:, None]
+        sin_high = (self.sin * low).to(self.dtype)[:, None]
+        norm = torch.linalg.vector_norm(heads, dim=-1, keepdim=True, dtype=wide)
+        scale = (norm.square() / heads.shape[-1] + self.eps).rsqrt().to(self.dtype)
+        rotated = heads * cos
+        rotated[..., :half].addcmul_(heads[..., half:], sin_low)
+        rotated[..., half:].addcmul_(heads[..., :half], sin_high)
+        return rotated.mul_(scale)
+
+
+def vision_angles(rows: Tensor, columns: Tensor, head_dim: int) -> Tensor:
+    """Angles of vision patches, float32 [patches, head_dim / 2]: rows first, then columns.
+
+    ``rows``, ``columns``: int64 [patches], the patch's place in its image's grid.
+    """
+    exponent = torch.arange(0, head_dim // 2, 2, dtype=torch.float32) / (head_dim // 2)
+    frequency = (1.0 / 10_000.0**exponent).to(rows.device)
+    return torch.cat((rows[:, None] * frequency, columns[:, None] * frequency), dim=-1)
+
+
+def rotate_vision(heads: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotate ``heads`` [patches, heads, head_dim] by ``cos``, ``sin`` [patches, 1, head_dim / 2].
+
+    In float32 and back, as the published tower does.
+    """
+    wide = heads.to(cos.dtype)
+    low, high = wide.chunk(2, dim=-1)
+    return torch.cat((low * cos - high * sin, high * cos + low * sin), dim=-1).to(heads.dtype)

@@ -1,0 +1,51 @@
+"""Small pictures of images and videos, as data URIs: the report is one file."""
+
+from __future__ import annotations
+
+import base64
+import io
+import os
+from typing import TYPE_CHECKING, Any
+
+from minireranker.configs import Limits
+from minireranker.engine.media import load_image
+from minireranker.errors import MediaError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+__all__ = ["image_uri", "video_uri"]
+
+
+def image_uri(source: Any, side: int = 400) -> str | None:
+    """A JPEG ``data:`` URI of an image (path, bytes, PIL image, array) within a square of ``side``.
+
+    None for what cannot be read: a report is still a report without a picture.
+    """
+    try:
+        return _encoded(load_image(source, Limits()), side)
+    except MediaError:
+        return None
+
+
+def video_uri(source: Any, side: int = 400) -> str | None:
+    """Like ``image_uri``, of a video's first frame (path, bytes, or a sequence of frames)."""
+    if isinstance(source, list | tuple):
+        return image_uri(source[0], side) if source else None
+    try:
+        import av
+    except ImportError:
+        return None
+    try:
+        file = io.BytesIO(source) if isinstance(source, bytes) else os.fspath(source)
+        with av.open(file) as container:
+            return _encoded(next(container.decode(video=0)).to_image(), side)
+    except (av.FFmpegError, OSError, ValueError, TypeError, IndexError, StopIteration):
+        return None
+
+
+def _encoded(image: Image, side: int) -> str:
+    image.thumbnail((side, side))
+    target = io.BytesIO()
+    image.save(target, format="JPEG", quality=82)
+    return "data:image/jpeg;base64," + base64.b64encode(target.getvalue()).decode()

@@ -1,8 +1,8 @@
 """minireranker: multimodal reranking with every document's pixels read once.
 
-    >>> from minireranker import Reranker
-    >>> reranker = Reranker.from_pretrained("path/to/Qwen3-VL-Reranker-2B", profile="mini")
-    >>> hits = reranker.rank("a red bicycle", [Path("one.jpg"), Path("two.jpg")], top_k=1)  # doctest: +SKIP
+    from minireranker import Reranker
+    reranker = Reranker.from_pretrained("path/to/Qwen3-VL-Reranker-2B", profile="mini")
+    hits = reranker.rank("a red bicycle", [Path("one.jpg"), Path("two.jpg")], top_k=1)
 
 Importing this package imports neither torch nor transformers: the public names load on first use.
 """

@@ -5,7 +5,7 @@
     │   ├── ProfileError                    a profile field: names field, value and allowed range
     │   └── UnknownProfileError             a profile name nobody has: lists the ones there are
     ├── CheckpointError                     a model directory that cannot be loaded as it stands
-    ├── MissingDependencyError              an optional package is needed: names the extra to install
+    ├── MissingDependencyError              an optional package is needed: names the extra
     ├── InputError (ValueError)             a query or document that cannot be scored
     │   ├── MediaError                      an image or video that may not or cannot be read
     │   ├── TooLongError                    more tokens than a pair may have, after cutting the text
@@ -14,7 +14,7 @@
     │   └── ImportanceError                 visual-token importances that do not fit their image
     ├── UnknownDocumentError (KeyError)     an id that was never indexed, or whose entry is gone
     ├── NonFiniteScoreError                 the model produced NaN or infinity for a pair
-    └── RejectedDocumentsError              some documents failed; carries them and all other results
+    └── RejectedDocumentsError              some documents failed; carries all other results
 
 A message says what was wrong, where, and ends with what to do.
 """
@@ -58,6 +58,7 @@ class ProfileError(ConfigurationError):
     """
 
     def __init__(self, field: str, value: object, allowed: str) -> None:
+        """Write the message from its parts."""
         super().__init__(f"profile field {field} = {value!r}: allowed is {allowed}")
         self.field, self.value, self.allowed = field, value, allowed
 
@@ -118,6 +119,7 @@ class RejectedDocumentsError(MinirerankerError):
     """
 
     def __init__(self, failed: Sequence[Any], result: object) -> None:
+        """Name the first few documents and count the rest."""
         lines = "; ".join(str(item) for item in failed[:5])
         more = f"; and {len(failed) - 5} more" if len(failed) > 5 else ""
         super().__init__(

@@ -8,6 +8,7 @@ give the same score.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -63,6 +64,51 @@ class FullSequenceModel:
             segments = pair_segments(state, front, back, instruction, query_first=query_first)
             out.append(self._score(state, segments))
         return out
+
+    @torch.inference_mode()
+    def published_score(
+        self, reranker: Reranker, query: Any, document: Any, instruction: str | None = None
+    ) -> float:
+        """One pair through the unmodified ``Qwen3VLForConditionalGeneration``: no mask, no exit.
+
+        The pair is written in the reranker's template, with every visual token kept.
+        """
+        state = reranker.state
+        profile = dataclasses.replace(state.profile, keep_ratio=1.0)
+        asked, content = Query.of(query).content, Document.of(document).content
+        query_first = state.profile.template.order == "query-first" or (
+            asked.is_visual and not content.is_visual
+        )
+        sides = read_side(asked, profile), read_side(content, profile)
+        front, back = sides if query_first else reversed(sides)
+        segments = pair_segments(state, front, back, instruction, query_first=query_first)
+        out = self.model(**self._published_inputs(state, segments), logits_to_keep=1)
+        tokenizer = state.prompt.tokenizer
+        logits = out.logits[0, -1].to(torch.float32)
+        return float(logits[tokenizer.yes] - logits[tokenizer.no])
+
+    def _published_inputs(
+        self, state: EngineState, segments: Sequence[Segment]
+    ) -> dict[str, Tensor]:
+        """What transformers' own processor would return: ids, token types, pixels, grids."""
+        ids = np.concatenate([segment.input_ids for segment in segments])
+        control = state.prompt.tokenizer.control
+        images, videos = ids == control["<|image_pad|>"], ids == control["<|video_pad|>"]
+        inputs = {
+            "input_ids": torch.from_numpy(ids)[None],
+            "mm_token_type_ids": torch.from_numpy(images + 2 * videos)[None].int(),
+        }
+        visuals = [visual for segment in segments for visual in segment.visuals]
+        for kind, pixels, grids in (
+            ("image", "pixel_values", "image_grid_thw"),
+            ("video", "pixel_values_videos", "video_grid_thw"),
+        ):
+            chosen = [visual for visual in visuals if visual.kind == kind]
+            if chosen:
+                patches = [v.patches(state.pixel_mean, state.pixel_std) for v in chosen]
+                inputs[pixels] = torch.from_numpy(np.concatenate(patches))
+                inputs[grids] = torch.tensor([v.grid for v in chosen])
+        return {name: value.to(self.device) for name, value in inputs.items()}
 
     def _score(self, state: EngineState, segments: tuple[Segment, Segment, Segment]) -> float:
         """One (header, first, second) as one sequence."""

@@ -10,12 +10,9 @@ from __future__ import annotations
 import io
 import logging
 import os
-import stat
 import threading
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -23,9 +20,10 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from minireranker.configs import Limits
 from minireranker.errors import MediaError
 
+from .guards import check_bytes, check_size, decoding, open_file, shown
 from .types import ImageSource
 
-__all__ = ["FORMATS", "check_bytes", "check_size", "load_image", "open_file"]
+__all__ = ["FORMATS", "load_image"]
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 """What image files may be; of several frames or pages the first is taken."""
@@ -51,7 +49,7 @@ def load_image(source: ImageSource, limits: Limits) -> Image.Image:
     if isinstance(source, bytes | bytearray | memoryview):
         return _decode(bytes(source), limits, label)
     if isinstance(source, str | os.PathLike):
-        with open_file(source, limits.max_image_bytes, label) as file:
+        with open_file(source, limits.max_image_bytes, label) as file, decoding(label, "file"):
             data = file.read(limits.max_image_bytes + 1)
         return _decode(data, limits, label)
     if hasattr(source, "__array__"):
@@ -59,52 +57,6 @@ def load_image(source: ImageSource, limits: Limits) -> Image.Image:
     raise MediaError(
         f"{label} is no image: pass a path, bytes, a PIL image, or an array [height, width, 3]"
     )
-
-
-def open_file(path: str | os.PathLike[str], max_bytes: int, label: str) -> BinaryIO:
-    """A regular file of at most ``max_bytes``, open for reading.
-
-    Raises MediaError, beginning with ``label``, for URLs, folders, devices, large or missing files.
-    """
-    text = os.fspath(path)
-    if isinstance(path, str) and ("://" in text or text.startswith("data:")):
-        raise MediaError(f"{label} is a URL; URLs are not fetched: download it and pass the bytes")
-    try:
-        status = os.stat(text)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "not a valid path"
-        raise MediaError(f"{label} cannot be opened: {reason}; check the path") from error
-    if not stat.S_ISREG(status.st_mode):
-        kind = "a folder" if stat.S_ISDIR(status.st_mode) else "not a regular file"
-        raise MediaError(f"{label} is {kind}: pass the path of a file")
-    check_bytes(status.st_size, max_bytes, label)
-    try:
-        return open(text, "rb")
-    except OSError as error:
-        raise MediaError(f"{label} cannot be read: {error.strerror}") from error
-
-
-def check_bytes(size: int, max_bytes: int, label: str) -> None:
-    """Raise MediaError, beginning with ``label``, for an empty or too large file."""
-    if not size:
-        raise MediaError(f"{label} is empty: check where it comes from")
-    if size > max_bytes:
-        raise MediaError(f"{label} has {size} bytes; at most {max_bytes} are read: reduce it")
-
-
-def check_size(width: int, height: int, limits: Limits, label: str) -> None:
-    """Raise MediaError, beginning with ``label``, for a size outside ``limits``."""
-    long, short = max(width, height), min(width, height)
-    size = f"{label} is {width} x {height} px"
-    if width * height > limits.max_source_pixels:
-        most = limits.max_source_pixels
-        raise MediaError(f"{size}: over {most} pixels (limits.max_source_pixels); reduce it first")
-    if long > limits.max_aspect_ratio * max(short, 1):
-        most = limits.max_aspect_ratio
-        raise MediaError(f"{size}: aspect ratio over {most:g} (limits.max_aspect_ratio); crop it")
-    if short < limits.min_side:
-        least = limits.min_side
-        raise MediaError(f"{size}: a side under {least} px (limits.min_side); leave it out")
 
 
 def _decode(data: bytes, limits: Limits, label: str) -> Image.Image:
@@ -116,7 +68,6 @@ def _decode(data: bytes, limits: Limits, label: str) -> Image.Image:
 
 def _open(data: bytes, limits: Limits, label: str) -> Image.Image:
     """The header only. Pillow's size warning is muted: ``limits`` decide, whatever the filters."""
-    prefix = data[:16]
     try:
         # catch_warnings swaps state of the whole process, so one thread at a time.
         with _header_lock, warnings.catch_warnings():
@@ -126,12 +77,17 @@ def _open(data: bytes, limits: Limits, label: str) -> Image.Image:
         most = min(limits.max_source_pixels, 2 * (Image.MAX_IMAGE_PIXELS or 0))
         raise MediaError(f"{label} has over {most} pixels, Pillow's limit; reduce it") from error
     except Exception as error:
-        known = [name for name in FORMATS if Image.OPEN[name][1](prefix) is True]
+        known = [name for name in FORMATS if _begins_like(name, data[:16])]
         if known or not isinstance(error, UnidentifiedImageError):
-            raise MediaError(f"{label} is a damaged or truncated {known[0]}") from error
-        raise MediaError(
-            f"{label} is not an image in a known format: pass {', '.join(FORMATS)}"
-        ) from error
+            kind = known[0] if known else "image"
+            raise MediaError(f"{label} is a damaged or truncated {kind}: fetch it again") from error
+        accepted = ", ".join(FORMATS)
+        raise MediaError(f"{label} is no image in a known format: pass {accepted}") from error
+
+
+def _begins_like(format_name: str, prefix: bytes) -> bool:
+    accepts = Image.OPEN[format_name][1]
+    return accepts is not None and accepts(prefix) is True
 
 
 def _canonical(image: Image.Image, label: str) -> Image.Image:
@@ -139,7 +95,7 @@ def _canonical(image: Image.Image, label: str) -> Image.Image:
     if image.mode in _NO_WHITE:
         what = _NO_WHITE[image.mode]
         raise MediaError(f"{label} has {what} pixels: scale to 0..1 and pass a float array")
-    with _decoding(label, image.format or "image"):
+    with decoding(label, image.format or "image"):
         image.load()
         image = _upright(image, label)
         if image.mode.startswith("I;16"):
@@ -150,17 +106,6 @@ def _canonical(image: Image.Image, label: str) -> Image.Image:
             canvas.paste(layer, mask=layer.getchannel("A"))
             return canvas
         return image if image.mode == "RGB" else image.convert("RGB")
-
-
-@contextmanager
-def _decoding(label: str, kind: str) -> Iterator[None]:
-    """Hostile bytes may raise anything inside a decoder; all of it means the same to a caller."""
-    try:
-        yield
-    except (MediaError, MemoryError):
-        raise
-    except Exception as error:
-        raise MediaError(f"{label} is a damaged or truncated {kind}") from error
 
 
 def _upright(image: Image.Image, label: str) -> Image.Image:
@@ -196,14 +141,13 @@ def _from_array(source: Any, limits: Limits, label: str) -> Image.Image:
 
 
 def _label(source: Any) -> str:
-    """What a message calls the source; a path is cut, for it may be data passed by mistake."""
+    """What a message calls the source."""
     if isinstance(source, str | os.PathLike):
-        text = os.fsdecode(source)
-        return f"image {text[:100] + '...' if len(text) > 100 else text!r}"
+        return f"image {shown(source)}"
     if isinstance(source, bytes | bytearray | memoryview):
         return f"image of {len(source)} bytes"
     if isinstance(source, Image.Image):
         return f"PIL image in mode {source.mode}"
     if hasattr(source, "shape"):
         return f"array {list(source.shape)}"
-    return f"a {type(source).__name__}"
+    return type(source).__name__

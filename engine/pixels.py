@@ -12,7 +12,7 @@ import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,7 @@ __all__ = [
     "Visual",
     "image_visual",
     "resize_dims",
+    "resized",
     "video_dims",
     "video_visual",
 ]
@@ -62,7 +63,8 @@ class Visual:
         """Hold the shapes above."""
         count, height, width, channels = self.frames.shape
         patches = count // TEMPORAL if self.kind == "video" else 0
-        assert (channels, self.frames.dtype) == (3, np.uint8), "frames are RGB, uint8"
+        assert self.frames.dtype == np.uint8, f"frames are uint8, not {self.frames.dtype}"
+        assert channels == 3, f"frames are RGB, not of {channels} channels"
         assert height % FACTOR == width % FACTOR == 0, f"{height} x {width} is off the patch grid"
         assert count == (patches * TEMPORAL or 1), f"{count} frames in a(n) {self.kind}"
         assert len(self.timestamps) == patches, "one timestamp a temporal patch of a video"
@@ -197,17 +199,22 @@ def video_visual(
     return Visual("video", pixels, tuple(stamps.tolist()), source_size)
 
 
+def resized(frame: Image.Image, height: int, width: int) -> Image.Image:
+    """A frame at a size, by Pillow's bicubic filter on 8 bits, as ``qwen_vl_utils.fetch_image``."""
+    return frame.resize((width, height), Image.Resampling.BICUBIC)
+
+
 def _even(count: int) -> int:
     """The next multiple of a temporal patch."""
     return -(-count // TEMPORAL) * TEMPORAL
 
 
-def _stack(frames: Sequence[Image.Image], count: int, height: int, width: int) -> NDArray[Any]:
-    """Frames resized as ``qwen_vl_utils.fetch_image`` does, uint8 [count, height, width, 3]."""
+def _stack(frames: Sequence[Image.Image], count: int, height: int, width: int) -> NDArray[np.uint8]:
+    """Resized frames, the last one repeated, uint8 [count, height, width, 3]."""
     pixels = np.empty((count, height, width, 3), np.uint8)
     for at, frame in enumerate(frames):
         assert frame.mode == "RGB", f"a frame in mode {frame.mode}, not RGB"
-        pixels[at] = frame.resize((width, height), Image.Resampling.BICUBIC)
+        pixels[at] = np.asarray(resized(frame, height, width))
     pixels[len(frames) :] = pixels[len(frames) - 1]
     pixels.flags.writeable = False
     return pixels

@@ -59,5 +59,9 @@ class EngineState:
         return self._key(SuffixEntry.__name__, header, segment, start)
 
     def _key(self, kind: str, header: Segment, segment: Segment, start: int) -> str:
-        content: dict[str, str | bytes | int] = {"kind": kind, "header": header.digest(), "segment": segment.digest()}
+        content: dict[str, str | bytes | int] = {
+            "kind": kind,
+            "header": header.digest(),
+            "segment": segment.digest(),
+        }
         return entry_key({**self.identity, **content, "start": start})

@@ -285,8 +285,8 @@ def _arrays(value: Any) -> tuple[Any, ...]:
     """One array, or a list of arrays (or None): one for each visual."""
     if value is None:
         return ()
-    if isinstance(value, list | tuple) and any(
-        item is None or hasattr(item, "__len__") or hasattr(item, "shape") for item in value
+    if isinstance(value, list | tuple) and all(
+        item is None or hasattr(item, "__len__") for item in value
     ):
         return tuple(value)
     return (value,)

@@ -50,12 +50,12 @@ def _relate_decoder(text: TextConfig, keys: Keys) -> None:
 
 def _relate_tower(config: ModelConfig, keys: Keys) -> None:
     text, vision = config.text, config.vision
-    of_heads, entries = 4 * vision.num_heads, vision.num_position_embeddings
+    entries = vision.num_position_embeddings
     keys.require(
-        "hidden_size",
-        vision.hidden_size % of_heads == 0,
-        f"a multiple of 4 x num_heads = {of_heads}",
-        ("vision_config.num_heads",),
+        "num_heads",
+        vision.hidden_size % (4 * vision.num_heads) == 0,
+        f"a divisor of hidden_size / 4 = {vision.hidden_size / 4:g}",
+        ("vision_config.hidden_size",),
     )
     keys.require(
         "out_hidden_size",
@@ -68,7 +68,7 @@ def _relate_tower(config: ModelConfig, keys: Keys) -> None:
     ascending = list(deep) == sorted({index for index in deep if 0 <= index < vision.depth})
     keys.require(
         "deepstack_visual_indexes",
-        ascending and len(deep) <= text.num_hidden_layers,
-        f"ascending block numbers below depth = {vision.depth}, no more than decoder layers",
-        ("vision_config.depth", "text_config.num_hidden_layers"),
+        ascending,
+        f"ascending block numbers below depth = {vision.depth}",
+        ("vision_config.depth",),
     )

@@ -137,7 +137,9 @@ class Decoder(nn.Module):
         """``layers``: how many exist here; those at and beyond the exit are never built."""
         super().__init__()
         self.config = config
-        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        # Given a table, Embedding skips its random init, which is slow even on the meta device.
+        table = torch.empty(config.vocab_size, config.hidden_size)
+        self.embed_tokens = nn.Embedding(table.shape[0], table.shape[1], _weight=table)
         self.layers = nn.ModuleList(DecoderLayer(config) for _ in range(layers))
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
 

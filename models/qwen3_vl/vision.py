@@ -135,7 +135,8 @@ class VisionTower(nn.Module):
         super().__init__()
         self.config = config
         self.patch_embed = PatchEmbed(config)
-        self.pos_embed = nn.Embedding(config.num_position_embeddings, config.hidden_size)
+        table = torch.empty(config.num_position_embeddings, config.hidden_size)
+        self.pos_embed = nn.Embedding(table.shape[0], table.shape[1], _weight=table)
         self.blocks = nn.ModuleList(VisionBlock(config) for _ in range(config.depth))
         self.merger = PatchMerger(config, norm_after=False)
         self.deepstack_merger_list = nn.ModuleList(
@@ -174,7 +175,7 @@ class VisionTower(nn.Module):
         side = round(self.config.num_position_embeddings**0.5)
         y0, y1, fy = _taps(rows, heights, side)
         x0, x1, fx = _taps(columns, widths, side)
-        table = self.pos_embed.weight
+        table: Tensor = self.pos_embed.weight
         out = table[y0 * side + x0] * ((1 - fy) * (1 - fx))[:, None]
         out = out + table[y0 * side + x1] * ((1 - fy) * fx)[:, None]
         out = out + table[y1 * side + x0] * (fy * (1 - fx))[:, None]

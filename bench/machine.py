@@ -1,0 +1,90 @@
+"""What a result was measured on, and what that machine can do at most."""
+
+from __future__ import annotations
+
+import platform
+import resource
+import shlex
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+
+def describe_machine() -> dict[str, Any]:
+    """CPU or GPU by name, versions, git revision and command: what a result file starts with."""
+    import torch
+    import transformers
+
+    import minireranker
+
+    return {
+        "cpu": _cpu_name(),
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "minireranker": minireranker.__version__,
+        "revision": _revision(),
+        "command": shlex.join(["minireranker", *sys.argv[1:]]),
+    }
+
+
+def peak_memory() -> int:
+    """Bytes: the largest resident size of this process so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def median_seconds(work: Callable[[], object], repeats: int) -> float:
+    """Median wall-clock seconds of ``work``, after one call that is not counted."""
+    work()
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+def gemm_rate(rows: int, inner: int, columns: int, dtype: Any, repeats: int = 9) -> float:
+    """FLOP/s of one product [rows, inner] x [inner, columns] here and now, the best of several."""
+    import torch
+
+    left = torch.randn(rows, inner).to(dtype)
+    right = torch.randn(columns, inner).to(dtype)
+    best = float("inf")
+    with torch.inference_mode():
+        for _ in range(repeats + 1):
+            start = time.perf_counter()
+            torch.nn.functional.linear(left, right)
+            best = min(best, time.perf_counter() - start)
+    return 2.0 * rows * inner * columns / best
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    facts = dict(line.split(":", 1) for line in lines if ":" in line)
+    facts = {key.strip(): value.strip() for key, value in facts.items()}
+    name = facts.get("model name", platform.machine())
+    return f"{name}, family {facts.get('cpu family', '?')} model {facts.get('model', '?')}"
+
+
+def _revision() -> str | None:
+    root = Path(__file__).resolve().parent.parent
+    try:
+        out = subprocess.run(
+            ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return out.stdout.strip()

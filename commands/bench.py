@@ -1,0 +1,76 @@
+"""``minireranker bench …``: measure on this machine, print a table, write JSON."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(help="Measure on this machine.", no_args_is_help=True)
+
+
+@app.callback()
+def _group() -> None:
+    """Keeps ``engine`` a subcommand while it is the only one."""
+
+
+@app.command()
+def engine(
+    model: Annotated[
+        Path | None,
+        typer.Option(help="Checkpoint directory; without it a synthetic one is written."),
+    ] = None,
+    size: Annotated[
+        str, typer.Option(help="Size of the synthetic checkpoint: tiny, 2b, 4b or 8b.")
+    ] = "tiny",
+    profile: Annotated[str, typer.Option(help="Profile of the reduced pass.")] = "mini",
+    dtype: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "bfloat16",
+    documents: Annotated[int, typer.Option(help="Images ranked.", min=2)] = 100,
+    side: Annotated[int, typer.Option(help="Side of the square images, pixels.", min=64)] = 512,
+    repeats: Annotated[int, typer.Option(help="Timed warm passes.", min=1)] = 3,
+    sample: Annotated[int, typer.Option(help="Pairs timed on the dense model.", min=1)] = 3,
+    out: Annotated[Path | None, typer.Option(help="Write the result here as JSON.")] = None,
+) -> None:
+    """One query against cached images: the reduced pass beside the dense model, in one run."""
+    import tempfile
+
+    from minireranker.bench.engine import EngineBench, run
+    from minireranker.models.synth import synthesize
+
+    with tempfile.TemporaryDirectory(prefix="minireranker-bench-") as scratch:
+        checkpoint = model or synthesize(Path(scratch) / f"synthetic-{size}", size)
+        bench = EngineBench(checkpoint, profile, dtype, documents, side, repeats, sample)
+        result = run(bench, progress=None)
+    _show(result)
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        typer.echo(f"written: {out}", err=True)
+
+
+def _show(result: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    mini, dense, memory = result["mini"], result["dense"], result["memory_bytes"]
+    table = Table(
+        title=f"top-{dense['of_pairs']} on {result['machine']['cpu']}", title_justify="left"
+    )
+    table.add_column("what")
+    table.add_column("measured", justify="right")
+    sampled = f"{dense['sampled_pairs']} pairs of {dense['of_pairs']} timed, scaled"
+    for name, value in (
+        ("reduced pass, warm cache", f"{mini['seconds']:.3f} s"),
+        (f"dense transformers ({sampled})", f"{dense['seconds']:.1f} s"),
+        ("reduced / dense", f"{100 * result['mini_over_dense']:.2f} %"),
+        ("matrix-product rate here", f"{mini['gemm_flop_per_second'] / 1e9:.0f} GFLOP/s"),
+        ("share of it reached", f"{100 * mini['share_of_gemm_rate']:.1f} %"),
+        ("index, a document", f"{mini['index_seconds'] / dense['of_pairs']:.2f} s"),
+        ("peak memory", f"{memory['peak'] / 2**30:.2f} GiB"),
+        ("beyond weights and cache", f"{memory['beyond_weights_and_cache'] / 2**30:.2f} GiB"),
+        ("score difference / spread", f"{dense['score_difference_of_spread']:.2g}"),
+    ):
+        table.add_row(name, value)
+    Console().print(table)

@@ -5,7 +5,7 @@
     │   ├── ProfileError                    a profile field: names field, value and allowed range
     │   └── UnknownProfileError             a profile name nobody has: lists the ones there are
     ├── CheckpointError                     a model directory that cannot be loaded as it stands
-    ├── MissingDependencyError              an optional package is needed: names the extra
+    ├── MissingDependencyError (ImportError)  an optional package is needed: names the extra
     ├── InputError (ValueError)             a query or document that cannot be scored
     │   ├── MediaError                      an image or video that may not or cannot be read
     │   ├── TooLongError                    more tokens than a pair may have, after cutting the text

@@ -43,7 +43,8 @@ def _times(found: Demo) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("", "reading", "documents", "query", "pairs", "total", "hits", "misses"):
         table.add_column(name, justify="right" if name else "left", no_wrap=True)
-    for name, run in (("cache empty", found.cold), ("cache filled", found.warm)):
+    runs = {"cache empty": found.cold, "filled": found.warm, "indexed": found.indexed}
+    for name, run in runs.items():
         times = run.timings
         stages = (times.inputs, times.prefix, times.suffix, times.pairs, times.total)
         cells = [f"{1000 * value:,.0f} ms" for value in stages]
@@ -56,7 +57,7 @@ def _show(console: Console, found: Demo) -> None:
     lines = [f"ranked {len(found.warm)} files; could not rank {len(found.warm.failed)}:"]
     lines += [f"  {failed}" for failed in found.warm.failed]
     lines.append(
-        f"{found.sampled} files scored by the whole model without a cache: the largest difference "
+        f"{found.sampled} files scored as full sequences, without a cache: the largest difference "
         f"is {found.difference:.1e} of the spread of all scores"
     )
     lines.append(f"report: {found.report}")

@@ -92,7 +92,7 @@ def _verdict(profile: Profile, size: tuple[int, int]) -> Text:
     try:
         profile.for_model(*size)
     except ProfileError as error:
-        return Text(f"no: {error}", style="red")
+        return Text(f"no: {error.field} = {error.value}; allowed is {error.allowed}", style="red")
     return Text("yes", style="green")
 
 

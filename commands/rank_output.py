@@ -23,9 +23,12 @@ def show_text(ranking: Ranking, documents: int, engine: str) -> None:
     if ranking.hits:
         console.print(_table(ranking))
     work, ranked = ranking.work, documents - len(ranking.failed)
-    console.print(f"{len(ranking)} of {ranked} ranked documents; {_times(ranking)}", style="dim")
-    console.print(f"cache: {work.cache_hits} hits, {work.cache_misses} misses", style="dim")
-    console.print(Text(engine, style="dim"))
+    for line in (
+        f"{len(ranking)} of {ranked} ranked documents; {_times(ranking)}",
+        f"cache: {work.cache_hits} hits, {work.cache_misses} misses",
+        printable(engine),
+    ):
+        console.print(Text(line, style="dim"), soft_wrap=True)
     show_failed(ranking)
 
 

@@ -52,7 +52,7 @@ def find_files(sources: Sequence[str]) -> list[SourceFile]:
             found.setdefault(os.path.abspath(file.path), file)
     times = Counter(file.label for file in found.values())
     return [
-        file if times[file.label] == 1 else replace(file, label=file.path.as_posix())
+        file if times[file.label] == 1 else replace(file, label=_label(file.path))
         for file in found.values()
     ]
 
@@ -77,7 +77,7 @@ def _expand(source: str) -> list[SourceFile]:
     if path.is_dir():
         return _walk(path)
     if path.exists():
-        return [SourceFile(path, path.name)]
+        return [SourceFile(path, _label(path, path.parent))]
     matches = sorted(glob.glob(source, recursive=True), key=_natural_key)
     if not matches:
         raise NoDocumentsError(
@@ -87,7 +87,7 @@ def _expand(source: str) -> list[SourceFile]:
     base = _fixed_part(source)
     files = [Path(match) for match in matches if not os.path.isdir(match)]
     below = [file.path for match in matches if os.path.isdir(match) for file in _media(Path(match))]
-    return [SourceFile(path, path.relative_to(base).as_posix()) for path in files + below]
+    return [SourceFile(path, _label(path, base)) for path in files + below]
 
 
 def _walk(folder: Path) -> list[SourceFile]:
@@ -110,12 +110,18 @@ def _media(folder: Path) -> Iterator[SourceFile]:
         paths += [Path(root, name) for name in names if not name.startswith(".")]
     for path in sorted(paths, key=lambda path: _natural_key(path.as_posix())):
         if path.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES:
-            yield SourceFile(path, path.relative_to(folder).as_posix())
+            yield SourceFile(path, _label(path, folder))
 
 
 def _natural_key(text: str) -> list[tuple[int, int, str]]:
     parts = re.split(r"(\d+)", text.casefold())
     return [(0, int(part), part) if part.isdecimal() else (1, 0, part) for part in parts]
+
+
+def _label(path: Path, base: Path | None = None) -> str:
+    """The path below ``base`` with slashes; bytes that are not UTF-8 become question marks."""
+    path = path if base is None else path.relative_to(base)
+    return os.fsencode(path.as_posix()).decode("utf-8", "replace")
 
 
 def _fixed_part(pattern: str) -> Path:

@@ -69,8 +69,10 @@ class Progress:
         )
 
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+        console = Console(stderr=True)
+        # Where nothing can be wiped away again, the finished bar stays as one line.
         bar = Progress(
-            *columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True
+            *columns, TimeRemainingColumn(), console=console, transient=console.is_terminal
         )
         bar.start()
         bar.add_task(self._label, total=self._total)

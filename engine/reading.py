@@ -23,7 +23,7 @@ def read_side(content: Content, profile: Profile) -> Side:
     visuals: list[Visual] = []
     for source in content.videos:
         frames = load_video(source, limits)
-        visuals.append(video_visual(frames.images, frames.times, limits))
+        visuals.append(video_visual(frames.images, frames.times, limits, frames.source_size))
     visuals += [image_visual(load_image(source, limits), limits) for source in content.images]
     kept = kept_tokens(visuals, content.importances, profile.keep_ratio)
     return Side(content.texts, tuple(visuals), kept)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from minireranker.cache import MemoryCache
 from minireranker.configs import Profile
 from minireranker.errors import (
+    ConfigurationError,
     EmptyQueryError,
     MinirerankerError,
     NoDocumentsError,
@@ -190,7 +191,7 @@ class Reranker:
         Returns one float32 array a query. Raises like ``score``.
         """
         if len(queries) != len(candidates):
-            raise NoDocumentsError(
+            raise ConfigurationError(
                 f"{len(queries)} queries and {len(candidates)} candidate lists; give one for each"
             )
         lists = [_some(part) for part in candidates]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 
-from tokenizers import Tokenizer
+from tokenizers import Encoding, Tokenizer
 
 from minireranker.errors import CheckpointError, InputError
 
@@ -75,7 +75,7 @@ class TextTokenizer:
             text = text[: min(end, len(text) - 1)]
         return ""
 
-    def _encode(self, text: str):  # type: ignore[no-untyped-def]  # tokenizers ships no stubs
+    def _encode(self, text: str) -> Encoding:
         try:
             text.encode("utf-8")
         except UnicodeEncodeError as error:

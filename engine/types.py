@@ -240,7 +240,9 @@ def _fields(value: Any, kind: type[Query]) -> dict[str, Any]:
 
 
 def _texts(value: Any) -> tuple[str, ...]:
-    texts = () if value is None else (value,) if isinstance(value, str) else tuple(value)
+    if value is None:
+        return ()
+    texts = tuple(value) if isinstance(value, list | tuple) else (value,)
     for text in texts:
         if not isinstance(text, str):
             raise InputError(f"text is {type(text).__name__}; pass a str or a list of str")

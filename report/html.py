@@ -27,27 +27,30 @@ def write_report(
     ranking: Ranking,
     title: str = "minireranker",
     subtitle: str = "",
+    warning: str = "",
     notes: Sequence[str] = (),
     facts: Mapping[str, str] | None = None,
     runs: Mapping[str, Ranking] | None = None,
 ) -> None:
     """Write ``ranking`` as HTML, every document with a small picture of it.
 
-    ``notes`` are shown as boxes above everything; ``facts`` are added to the figures under the
-    query; ``runs`` are the columns of the table of stages (by default this ranking alone). Text is
-    escaped, whoever wrote it. Raises ConfigurationError where the file cannot be written.
+    ``warning`` is shown as a box of its own, ``notes`` as paragraphs; ``facts`` are added to the
+    figures under the query; ``runs`` are the columns of the table of stages (by default this
+    ranking alone). Text is escaped, whoever wrote it. Raises ConfigurationError where the file
+    cannot be written.
     """
     figures = {
         "ranked": f"{len(ranking):,}",
         "failed": f"{len(ranking.failed):,}",
-        "total": seconds(ranking.timings.total),
+        "time": seconds(ranking.timings.total),
         **(facts or {}),
     }
     body = [
         f'<h1>{escape(title)}</h1><p class="subtitle">{escape(subtitle)}</p>',
         _query(query.content),
-        *(f'<p class="note">{escape(note)}</p>' for note in notes),
+        f'<p class="warning">{escape(warning)}</p>' if warning else "",
         _figures(figures),
+        *(f'<p class="note">{escape(note)}</p>' for note in notes),
         *_sections(ranking, runs or {"this call": ranking}),
         "<footer>Score: the raw logit difference, by which documents are ranked. "
         "Probability: its sigmoid. A token-layer is one token in one decoder layer.</footer>",

@@ -31,7 +31,8 @@ h2 { font-size: 13px; font-weight: 600; margin: 44px 0 14px; color: var(--quiet)
   margin: 0; flex: 1 1 420px; overflow-wrap: anywhere; white-space: pre-line; text-wrap: balance; }
 .query img { max-height: 220px; max-width: 100%; border-radius: 10px;
   border: 1px solid var(--line); }
-.note { background: var(--warn-ground); border: 1px solid var(--warn-line); color: var(--warn);
+.note { color: var(--quiet); font-size: 14px; margin: 18px 0 0; }
+.warning { background: var(--warn-ground); border: 1px solid var(--warn-line); color: var(--warn);
   border-radius: 10px; padding: 11px 16px; margin: 10px 0; font-size: 14px; }
 .facts { display: flex; flex-wrap: wrap; gap: 12px 44px; margin: 26px 0 0; padding: 0; }
 .facts div { min-width: 90px; }

@@ -11,9 +11,9 @@ __all__ = ["failed_table", "seconds", "stage_table"]
 
 _ROWS: tuple[tuple[str, Callable[[Ranking], str]], ...] = (
     ("Inputs: decode, resize, tokenise", lambda run: seconds(run.timings.inputs)),
-    ("Prefix: documents not in the cache", lambda run: seconds(run.timings.prefix)),
-    ("Suffix: the query below the band", lambda run: seconds(run.timings.suffix)),
-    ("Pairs: query and documents in the band", lambda run: seconds(run.timings.pairs)),
+    ("Prefix: first segments not in the cache", lambda run: seconds(run.timings.prefix)),
+    ("Suffix: second segments below the band", lambda run: seconds(run.timings.suffix)),
+    ("Pairs: through the band", lambda run: seconds(run.timings.pairs)),
     ("Total", lambda run: seconds(run.timings.total)),
     ("Cache hits", lambda run: f"{run.work.cache_hits:,}"),
     ("Cache misses", lambda run: f"{run.work.cache_misses:,}"),
@@ -26,10 +26,10 @@ _ROWS: tuple[tuple[str, Callable[[Ranking], str]], ...] = (
 
 
 def seconds(value: float) -> str:
-    """A duration to three digits: ``"12.3 s"``, ``"45.6 ms"``."""
+    """A duration to three digits, no finer than 10 microseconds: ``"12.3 s"``, ``"45.6 ms"``."""
     if value >= 1:
         return f"{value:.3g} s" if value < 1000 else f"{value:.0f} s"
-    return f"{1000 * value:.3g} ms" if value else "0"
+    return f"{round(1000 * value, 2):.3g} ms"
 
 
 def stage_table(runs: Mapping[str, Ranking]) -> str:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import base64
 import io
-import os
 from typing import TYPE_CHECKING, Any
 
 from minireranker.configs import Limits
 from minireranker.engine.media import load_image
-from minireranker.errors import MediaError
+from minireranker.engine.video import load_video
+from minireranker.errors import MediaError, MissingDependencyError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 __all__ = ["image_uri", "video_uri"]
+
+_FEW_FRAMES = Limits(video_min_frames=2, video_max_frames=2)
 
 
 def image_uri(source: Any, side: int = 400) -> str | None:
@@ -30,17 +32,9 @@ def image_uri(source: Any, side: int = 400) -> str | None:
 
 def video_uri(source: Any, side: int = 400) -> str | None:
     """Like ``image_uri``, of a video's first frame (path, bytes, or a sequence of frames)."""
-    if isinstance(source, list | tuple):
-        return image_uri(source[0], side) if source else None
     try:
-        import av
-    except ImportError:
-        return None
-    try:
-        file = io.BytesIO(source) if isinstance(source, bytes) else os.fspath(source)
-        with av.open(file) as container:
-            return _encoded(next(container.decode(video=0)).to_image(), side)
-    except (av.FFmpegError, OSError, ValueError, TypeError, IndexError, StopIteration):
+        return _encoded(load_video(source, _FEW_FRAMES).images[0], side)
+    except (MediaError, MissingDependencyError):
         return None
 
 

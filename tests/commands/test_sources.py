@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -79,6 +80,13 @@ def test_files_of_the_same_name_keep_their_folders(tmp_path: Path) -> None:
 def test_a_file_named_twice_is_one_document(tmp_path: Path) -> None:
     path = picture(tmp_path / "x.png")
     assert ids(path, tmp_path, tmp_path / "*.png") == ["x.png"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="names are bytes on POSIX only")
+def test_a_name_that_is_not_utf8_still_has_a_label(tmp_path: Path) -> None:
+    path = picture(tmp_path / "x.png").rename(tmp_path / os.fsdecode(b"gr\xfcn.png"))
+    (document,) = documents(tmp_path)
+    assert (document.id, document.image) == ("gr\N{REPLACEMENT CHARACTER}n.png", path)
 
 
 def test_text_files_are_text(tmp_path: Path) -> None:

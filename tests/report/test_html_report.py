@@ -103,6 +103,7 @@ def test_text_is_escaped_wherever_it_comes_from(tmp_path: Path) -> None:
         query=Query(text=EVIL),
         title=EVIL,
         subtitle=EVIL,
+        warning=EVIL,
         notes=[EVIL],
         facts={EVIL: EVIL},
         runs={EVIL: ranking([])},
@@ -110,8 +111,9 @@ def test_text_is_escaped_wherever_it_comes_from(tmp_path: Path) -> None:
     assert not page.open
     assert not page.all("script")
     assert not any("onclick" in attrs for _, attrs in page.tags)
-    # title twice, subtitle, query, note, fact twice, tooltip, excerpt, id, failed twice, run
-    assert sum(EVIL in words for words in page.words) == 13
+    # title twice, subtitle, query, warning, note, fact twice, tooltip, excerpt, id,
+    # failed twice, run
+    assert sum(EVIL in words for words in page.words) == 14
 
 
 def test_cards_are_in_rank_order_with_their_numbers(tmp_path: Path, red: Path) -> None:
@@ -179,8 +181,8 @@ def test_a_video_shows_its_first_frame(tmp_path: Path) -> None:
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
     with decoded(video_uri(tmp_path / "v.mp4")) as small:
-        assert small.size == (128, 64)
-        red, _, blue = small.getpixel((60, 30))
+        assert small.size == (400, 200)  # enlarged as the model sees it
+        red, _, blue = small.getpixel((200, 100))
         assert blue > 200
         assert red < 60
     page = write(tmp_path / "r.html", ranking([Document(video=tmp_path / "v.mp4", id="v")]))
@@ -236,7 +238,14 @@ def test_a_chart_of_any_scores_is_well_formed(scores: list[float]) -> None:
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0.0, "0"), (0.00012, "0.12 ms"), (0.0456, "45.6 ms"), (12.345, "12.3 s"), (1234.5, "1234 s")],
+    [
+        (0.0, "0 ms"),
+        (0.0000071, "0.01 ms"),
+        (0.00012, "0.12 ms"),
+        (0.0456, "45.6 ms"),
+        (12.345, "12.3 s"),
+        (1234.5, "1234 s"),
+    ],
 )
 def test_durations_are_short(value: float, text: str) -> None:
     assert seconds(value) == text

@@ -2,6 +2,7 @@
 
 import ast
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import pytest
@@ -37,7 +38,7 @@ class Source:
     def lines(self):
         return len(self.text.splitlines())
 
-    @property
+    @cached_property
     def tree(self):
         return ast.parse(self.text, filename=str(self.path))
 

@@ -19,6 +19,6 @@ def entry_key(parts: Mapping[str, str | bytes | int]) -> str:
     for name in sorted(parts):
         value = parts[name]
         data = value if isinstance(value, bytes) else str(value).encode()
-        state.update(f"{name}:{type(value).__name__}:{len(data)};".encode())
+        state.update(f"{len(name)}:{name}:{type(value).__name__}:{len(data)};".encode())
         state.update(data)
     return state.hexdigest()

@@ -11,7 +11,7 @@ from minireranker.errors import ConfigurationError, EmptyQueryError
 
 if TYPE_CHECKING:
     from minireranker.engine import Ranking, Reranker
-    from minireranker.engine.types import Query
+    from minireranker.engine.content import Query
 
 __all__ = ["rank"]
 
@@ -71,7 +71,7 @@ def rank(
 
 
 def _query(text: str, image: Path | None, video: Path | None) -> Query:
-    from minireranker.engine.types import Query
+    from minireranker.engine.content import Query
 
     query = Query(text=text or None, image=image, video=video)
     if query.content.is_empty:

@@ -12,7 +12,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from minireranker.engine.types import Query, Ranking
+from minireranker.engine.content import Query
+from minireranker.engine.types import Ranking
 
 __all__ = ["printable", "show_failed", "show_json", "show_text"]
 

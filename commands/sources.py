@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from minireranker.engine.types import Document
+from minireranker.engine.content import Document
 from minireranker.errors import InputError, NoDocumentsError
 
 from .sources_jsonl import read_jsonl

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from minireranker.engine.types import Document
+from minireranker.engine.content import Document
 from minireranker.errors import InputError
 
 __all__ = ["read_jsonl"]

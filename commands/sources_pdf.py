@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from minireranker.engine.types import Document
+from minireranker.engine.content import Document
 from minireranker.errors import MediaError, MissingDependencyError
 
 __all__ = ["read_pdf"]

@@ -1,17 +1,8 @@
 """The engine: inputs -> prompt -> prefix -> cache -> scoring -> results."""
 
+from .content import Document, DocumentId, Query
 from .reranker import Reranker
-from .types import (
-    Document,
-    DocumentId,
-    FailedDocument,
-    Indexed,
-    Query,
-    RankedDocument,
-    Ranking,
-    Timings,
-    Work,
-)
+from .types import FailedDocument, Indexed, RankedDocument, Ranking, Timings, Work
 
 __all__ = [
     "Document",

@@ -12,13 +12,13 @@ from collections.abc import Iterator, Sequence
 from minireranker.cache import PrefixEntry
 from minireranker.errors import InputError, MinirerankerError, NonFiniteScoreError
 
+from .content import Content
 from .matching import Asked, Candidate, Match, score_matches
 from .packing import Packer
 from .prompt import Segment
 from .reading import read_side
 from .shelf import Shelf
 from .state import EngineState
-from .types import Content
 from .work import Meter
 
 
@@ -51,6 +51,12 @@ class Call:
         if self._state.profile.template.order == "query-first":
             return False
         return visual_document or not visual_query
+
+    def chunks(self, candidates: Sequence[Candidate]) -> Iterator[Sequence[Candidate]]:
+        """Documents enough to fill a batch of pairs of forty tokens."""
+        step = max(16, self._state.batch_tokens // 40)
+        for start in range(0, len(candidates), step):
+            yield candidates[start : start + step]
 
     def run(self, candidates: Sequence[Candidate]) -> None:
         """Score a chunk of documents against their queries, or name what is wrong with them."""

@@ -7,7 +7,7 @@ import threading
 
 from minireranker.errors import UnknownDocumentError
 
-from .types import Document, DocumentId
+from .content import Document, DocumentId
 
 
 class Library:

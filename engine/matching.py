@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from minireranker.cache import PrefixEntry, SuffixEntry
 from minireranker.errors import MinirerankerError
 
+from .content import Document
 from .packing import Packer
 from .prefix import Header
 from .prompt import Segment, Side
 from .scoring import Pair, score_pairs
 from .state import EngineState
 from .suffix import read_suffixes
-from .types import Document
 
 
 @dataclass(eq=False)

@@ -20,8 +20,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from minireranker.configs import Limits
 from minireranker.errors import MediaError
 
+from .content import ImageSource
 from .guards import check_bytes, check_size, decoding, open_file, shown
-from .types import ImageSource
 
 __all__ = ["FORMATS", "load_image"]
 

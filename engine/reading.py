@@ -6,11 +6,11 @@ import hashlib
 
 from minireranker.configs import Profile
 
+from .content import Content
 from .media import load_image
 from .pixels import Visual, image_visual, video_visual
 from .prompt import Side
 from .pruning import kept_tokens
-from .types import Content
 from .video import load_video
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -14,22 +14,19 @@ from minireranker.cache import MemoryCache
 from minireranker.configs import Profile
 from minireranker.errors import (
     ConfigurationError,
-    EmptyQueryError,
     MinirerankerError,
-    NoDocumentsError,
-    RejectedDocumentsError,
 )
 
 from .call import Call
+from .content import Document, DocumentId
+from .lists import given_documents, given_queries, name_of, score_lists
 from .loading import load_state
-from .matching import Asked, Candidate
+from .matching import Candidate
 from .progress import Progress
 from .reading import side_digest
-from .results import ranking, score_rows
+from .results import raise_failed, ranking, score_rows
 from .state import EngineState
-from .types import Document, DocumentId, FailedDocument, Indexed, Query, Ranking
-
-_Item = TypeVar("_Item")
+from .types import FailedDocument, Indexed, Ranking
 
 
 class Reranker:
@@ -121,7 +118,7 @@ class Reranker:
         Returns one id a document (its own, or a digest of its content); None where it failed, with
         the reason in ``.failed``. Raises NoDocumentsError.
         """
-        originals = _some(documents)
+        originals = given_documents(documents)
         call = Call(self._state, instruction)
         ids: list[DocumentId | None] = []
         failed: list[FailedDocument] = []
@@ -131,7 +128,7 @@ class Reranker:
                     ids.append(self._index_one(call, Document.of(original)))
                 except MinirerankerError as error:
                     ids.append(None)
-                    failed.append(FailedDocument(index, _name(original), error, original))
+                    failed.append(FailedDocument(index, name_of(original), error, original))
             call.flush()
         return Indexed(tuple(ids), tuple(failed), call.meter.timings, call.meter.work)
 
@@ -151,9 +148,9 @@ class Reranker:
         ranked. Raises EmptyQueryError, NoDocumentsError, and InputError if the query cannot be
         read.
         """
-        originals = _some(documents)
+        originals = given_documents(documents)
         call = Call(self._state, instruction)
-        candidates = self._run(call, [query], [originals], progress)[0]
+        candidates = score_lists(call, [query], [originals], progress)[0]
         return ranking(originals, candidates, top_k, call.meter)
 
     @torch.inference_mode()
@@ -169,12 +166,12 @@ class Reranker:
 
         Raises RejectedDocumentsError if a document failed; its ``.result`` is the array, NaN there.
         """
-        asked, originals = _listed(queries), _some(documents)
+        asked, originals = given_queries(queries), given_documents(documents)
         if not asked:
             return np.empty((0, len(originals)), np.float32)
         rows = self._score_rows(asked, [originals] * len(asked), instruction, progress)
         scores = np.stack([row for row, _ in rows])
-        _raise_failed([f for _, failed in rows for f in failed], scores)
+        raise_failed([f for _, failed in rows for f in failed], scores)
         return scores
 
     @torch.inference_mode()
@@ -194,10 +191,10 @@ class Reranker:
             raise ConfigurationError(
                 f"{len(queries)} queries and {len(candidates)} candidate lists; give one for each"
             )
-        lists = [_some(part) for part in candidates]
+        lists = [given_documents(part) for part in candidates]
         rows = self._score_rows(list(queries), lists, instruction, progress)
         scores = [row for row, _ in rows]
-        _raise_failed([f for _, failed in rows for f in failed], scores)
+        raise_failed([f for _, failed in rows for f in failed], scores)
         return scores
 
     def _score_rows(
@@ -208,39 +205,11 @@ class Reranker:
         progress: bool | None,
     ) -> list[tuple[NDArray[np.float32], list[FailedDocument]]]:
         call = Call(self._state, instruction)
-        found = self._run(call, queries, lists, progress)
+        found = score_lists(call, queries, lists, progress)
         return [
             score_rows(originals, candidates, index)
             for index, (originals, candidates) in enumerate(zip(lists, found, strict=True))
         ]
-
-    def _run(
-        self,
-        call: Call,
-        queries: Sequence[Any],
-        lists: Sequence[Sequence[Any]],
-        progress: bool | None,
-    ) -> list[list[Candidate]]:
-        """The candidates of each list, scored; equal documents share one candidate."""
-        asked = [_ask(call, query, index) for index, query in enumerate(queries)]
-        shared: dict[object, Candidate] = {}
-        found: list[list[Candidate]] = []
-        for query, originals in zip(asked, lists, strict=True):
-            found.append([_shared(shared, original, query) for original in originals])
-        candidates = list(shared.values())
-        with Progress("reranking", len(candidates), progress) as bar:
-            for chunk in self._chunks(candidates):
-                call.run(chunk)
-                for candidate in chunk:
-                    candidate.release()
-                bar.advance(len(chunk))
-        return found
-
-    def _chunks(self, candidates: Sequence[Candidate]) -> Iterator[Sequence[Candidate]]:
-        """Documents enough to fill a batch of pairs of forty tokens."""
-        step = max(16, self._state.batch_tokens // 40)
-        for start in range(0, len(candidates), step):
-            yield candidates[start : start + step]
 
     def _index_one(self, call: Call, document: Document) -> DocumentId:
         candidate = Candidate(document)
@@ -255,57 +224,3 @@ class Reranker:
         assert candidate.side is not None, "only references come unread"
         identity = document.id if document.id is not None else side_digest(candidate.side)
         return library.add(identity, document, header=header, key=candidate.key)
-
-
-def _ask(call: Call, query: Any, index: int) -> Asked:
-    content = Query.of(query).content
-    if content.is_empty:
-        raise EmptyQueryError(
-            f"query {index} has neither text nor an image nor a video; say what is searched for"
-        )
-    return call.ask(content, index)
-
-
-def _some(documents: Iterable[Any]) -> list[Any]:
-    if isinstance(documents, str | bytes | dict | Query):
-        documents = [documents]
-    listed = list(documents)
-    if not listed:
-        raise NoDocumentsError("no documents were given; pass at least one")
-    return listed
-
-
-def _listed(queries: Any) -> list[Any]:
-    """Several queries, or one."""
-    return list(queries) if isinstance(queries, list | tuple) else [queries]
-
-
-def _shared(known: dict[object, Candidate], original: Any, query: Asked) -> Candidate:
-    """The call's candidate for a document: the same for the same object, text or id."""
-    hashed = type(original), str(original) if isinstance(original, str) else id(original)
-    if hashed not in known:
-        known[hashed] = _candidate(original)
-    candidate = known[hashed]
-    if query not in candidate.queries:
-        candidate.queries.append(query)
-    return candidate
-
-
-def _candidate(original: Any) -> Candidate:
-    try:
-        return Candidate(Document.of(original))
-    except MinirerankerError as error:
-        return Candidate(Document(id=_name(original)), error=error)
-
-
-def _name(original: Any) -> str | None:
-    """A document's own id, if it can be told even though the document is not sound."""
-    if isinstance(original, DocumentId):
-        return str(original)
-    found = original.get("id") if isinstance(original, dict) else getattr(original, "id", None)
-    return found if isinstance(found, str) else None
-
-
-def _raise_failed(failed: Sequence[FailedDocument], result: object) -> None:
-    if failed:
-        raise RejectedDocumentsError(failed, result)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from minireranker.errors import MinirerankerError
+from minireranker.errors import MinirerankerError, RejectedDocumentsError
 
 from .matching import Candidate
 from .types import FailedDocument, RankedDocument, Ranking
@@ -58,3 +58,9 @@ def _probability(score: float) -> float:
     if score >= 0:
         return 1.0 / (1.0 + math.exp(-score))
     return math.exp(score) / (1.0 + math.exp(score))
+
+
+def raise_failed(failed: Sequence[FailedDocument], result: object) -> None:
+    """Raise RejectedDocumentsError around what was computed, if any document failed."""
+    if failed:
+        raise RejectedDocumentsError(failed, result)

@@ -1,99 +1,14 @@
-"""The records everybody passes around: what comes in (Query, Document), what goes out (Ranking).
-
-Read this file first. Nothing here touches torch.
-"""
+"""What goes out: the records of a call's answer. Nothing here touches torch."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias, overload
+from typing import Any, overload
 
-from minireranker.errors import ConfigurationError, InputError, MinirerankerError
+from minireranker.errors import MinirerankerError
 
-if TYPE_CHECKING:
-    import numpy as np
-    from PIL.Image import Image
-
-ImageSource: TypeAlias = "str | os.PathLike[str] | bytes | Image | np.ndarray[Any, Any]"
-"""A path, encoded bytes, a PIL image, or an array [height, width(, channels)]."""
-
-VideoSource: TypeAlias = "str | os.PathLike[str] | bytes | Sequence[ImageSource]"
-"""A path, encoded bytes, or a sequence of frames (each an ImageSource)."""
-
-
-class DocumentId(str):
-    """The id of an indexed document. A plain ``str`` passed to ``rank`` is a text document;
-    a ``DocumentId`` (or ``Document(id=...)`` without content) refers to what was indexed."""
-
-
-@dataclass(frozen=True, eq=False)
-class Content:
-    """Texts, images and videos of one side, and optionally what its visual tokens are worth.
-
-    Inside a segment the order is videos, images, text. ``importances`` has one array for each
-    visual in that order (or None where unknown): one number a visual token, higher is kept first.
-    """
-
-    texts: tuple[str, ...] = ()
-    images: tuple[Any, ...] = ()
-    videos: tuple[Any, ...] = ()
-    importances: tuple[Any, ...] = ()
-
-    @property
-    def is_visual(self) -> bool:
-        """Whether it holds an image or a video."""
-        return bool(self.images or self.videos)
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether it holds nothing but blanks."""
-        return not self.is_visual and not any(text.strip() for text in self.texts)
-
-
-@dataclass(frozen=True, eq=False)
-class Query:
-    """What is searched for: any of text, image, video, each one or a list.
-
-    ``importances``: see Content. Raises ConfigurationError for a field of the wrong kind.
-    """
-
-    text: str | Sequence[str] | None = None
-    image: Any = None
-    video: Any = None
-    importances: Any = None
-
-    @property
-    def content(self) -> Content:
-        """The fields as tuples."""
-        return Content(
-            _texts(self.text), _images(self.image), _videos(self.video), _arrays(self.importances)
-        )
-
-    @classmethod
-    def of(cls, value: Any) -> Query:
-        """A Query from whatever a caller may pass; see ``Reranker.rank``."""
-        return value if isinstance(value, cls) else cls(**_fields(value, cls))
-
-
-@dataclass(frozen=True, eq=False)
-class Document(Query):
-    """A candidate: a Query's fields plus an optional ``id``. Only an id: an indexed document."""
-
-    id: str | None = None
-
-    @property
-    def is_reference(self) -> bool:
-        """Whether it only names a document indexed earlier."""
-        return self.id is not None and self.text is self.image is self.video is None
-
-    @classmethod
-    def of(cls, value: Any) -> Document:
-        """A Document from whatever a caller may pass; see ``Reranker.rank``."""
-        if isinstance(value, DocumentId):
-            return cls(id=str(value))
-        return value if isinstance(value, cls) else cls(**_fields(value, cls))
+from .content import DocumentId
 
 
 @dataclass(frozen=True)
@@ -216,79 +131,3 @@ class Indexed(Sequence["DocumentId | None"]):
     def __getitem__(self, at: int | slice) -> DocumentId | tuple[DocumentId | None, ...] | None:
         """The id of the document passed at that place."""
         return self.ids[at]
-
-
-def _fields(value: Any, kind: type[Query]) -> dict[str, Any]:
-    """Constructor arguments for a value that is not yet a Query or Document."""
-    if isinstance(value, Mapping):
-        unknown = set(value) - set(kind.__dataclass_fields__)
-        if unknown:
-            raise ConfigurationError(
-                f"unknown field(s) {sorted(unknown)} in a {kind.__name__.lower()}; "
-                f"it has {', '.join(kind.__dataclass_fields__)}"
-            )
-        return dict(value)
-    if isinstance(value, str):
-        return {"text": value}
-    if isinstance(value, Query):
-        return {name: getattr(value, name) for name in Query.__dataclass_fields__}
-    if value is None:
-        return {}
-    if isinstance(value, os.PathLike) and _suffix(value) in _VIDEO_SUFFIXES:
-        return {"video": value}
-    return {"image": value}
-
-
-def _texts(value: Any) -> tuple[str, ...]:
-    if value is None:
-        return ()
-    texts = tuple(value) if isinstance(value, list | tuple) else (value,)
-    for text in texts:
-        if not isinstance(text, str):
-            raise InputError(f"text is {type(text).__name__}; pass a str or a list of str")
-    return texts
-
-
-def _images(value: Any) -> tuple[Any, ...]:
-    if value is None:
-        return ()
-    return tuple(value) if isinstance(value, list | tuple) else (value,)
-
-
-def _videos(value: Any) -> tuple[Any, ...]:
-    """One video is a path, bytes or a flat list of frames; a list of those is several videos.
-
-    A list of strings or paths is taken for frames if the first looks like an image file, as the
-    published Qwen3-VL-Reranker does; otherwise for several video files.
-    """
-    if value is None:
-        return ()
-    if not isinstance(value, list | tuple):
-        return (value,)
-    if not value:
-        return ((),)
-    first = value[0]
-    if isinstance(first, list | tuple | bytes):
-        return tuple(value)
-    if isinstance(first, str | os.PathLike):
-        return (tuple(value),) if _suffix(first) in _FRAME_SUFFIXES else tuple(value)
-    return (tuple(value),)
-
-
-def _suffix(path: str | os.PathLike[str]) -> str:
-    return os.path.splitext(os.fspath(path))[1].lower()
-
-
-_FRAME_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
-_VIDEO_SUFFIXES = {".mp4", ".mkv", ".webm", ".mov", ".avi", ".m4v", ".mpg", ".mpeg", ".ts"}
-
-
-def _arrays(value: Any) -> tuple[Any, ...]:
-    """One array, or a list of arrays (or None): one for each visual."""
-    if value is None:
-        return ()
-    if isinstance(value, list | tuple) and all(
-        item is None or hasattr(item, "__len__") for item in value
-    ):
-        return tuple(value)
-    return (value,)

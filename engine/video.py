@@ -19,10 +19,10 @@ from PIL import Image
 from minireranker.configs import Limits
 from minireranker.errors import MediaError
 
+from .content import VideoSource
 from .guards import check_bytes, decoding, open_file, shown
 from .media import load_image
 from .pixels import TEMPORAL, resized, video_dims
-from .types import VideoSource
 from .video_file import VideoFile
 
 __all__ = ["Frames", "load_video", "sampled_frames"]

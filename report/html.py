@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 
-from minireranker.engine.types import Content, Document, Query, RankedDocument, Ranking
+from minireranker.engine.content import Content, Document, Query
+from minireranker.engine.types import RankedDocument, Ranking
 from minireranker.errors import ConfigurationError
 
 from .chart import score_chart

@@ -91,12 +91,20 @@ def _check(
         raise ValueError(
             f"{len(cu_q) - 1} rows of queries, {len(cu_k) - 1} of keys, {len(extents)} prefixes"
         )
-    if cu_q[0] != 0 or cu_k[0] != 0 or cu_q[-1] > q.shape[0] or cu_k[-1] > k.shape[0]:
-        raise ValueError(f"cu_seqlens end at {cu_q[-1]}, {cu_k[-1]}: past the packed tokens")
+    if cu_q[0] != 0 or cu_k[0] != 0:
+        raise ValueError(f"cu_seqlens start at {cu_q[0]}, {cu_k[0]}: both start at 0")
+    if cu_q[-1] > q.shape[0] or cu_k[-1] > k.shape[0]:
+        raise ValueError(
+            f"cu_seqlens end at {cu_q[-1]}, {cu_k[-1]}: past the {q.shape[0]} packed query tokens "
+            f"or the {k.shape[0]} own tokens"
+        )
     for row in range(len(extents)):
         queries, keys = cu_q[row + 1] - cu_q[row], cu_k[row + 1] - cu_k[row]
         if not 0 < queries <= keys:
             raise ValueError(f"row {row} has {queries} query tokens and {keys} own tokens")
     for extent in (header, *extents):
-        if extent is not None and extent.k.shape[1:] != k.shape[1:]:
-            raise ValueError(f"K/V extent {tuple(extent.k.shape)} beside keys {tuple(k.shape)}")
+        if extent is None:
+            continue
+        if extent.k.shape[1:] != k.shape[1:] or extent.v.shape != extent.k.shape:
+            shapes = f"{tuple(extent.k.shape)}, {tuple(extent.v.shape)}"
+            raise ValueError(f"K/V extent {shapes} beside keys {tuple(k.shape)}")

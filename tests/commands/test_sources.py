@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from minireranker.commands.sources import find_files, read_documents
-from minireranker.engine.types import Document
+from minireranker.engine.content import Document
 from minireranker.errors import InputError, MediaError, MissingDependencyError, NoDocumentsError
 
 LIMIT = 1_843_200

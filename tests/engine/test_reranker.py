@@ -270,7 +270,7 @@ class TestLoading:
             Reranker.from_pretrained(tiny, **{"device": "cpu", **arguments})
 
     def test_no_checkpoint(self, tmp_path: Path) -> None:
-        with pytest.raises(CheckpointError, match="config.json"):
+        with pytest.raises(CheckpointError, match=r"config\.json"):
             Reranker.from_pretrained(tmp_path)
 
     def test_layers_beyond_the_exit_are_not_loaded(self, mini: Reranker, dense: Reranker) -> None:

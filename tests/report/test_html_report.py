@@ -11,15 +11,8 @@ from xml.etree import ElementTree
 import pytest
 from PIL import Image
 
-from minireranker.engine.types import (
-    Document,
-    FailedDocument,
-    Query,
-    RankedDocument,
-    Ranking,
-    Timings,
-    Work,
-)
+from minireranker.engine.content import Document, Query
+from minireranker.engine.types import FailedDocument, RankedDocument, Ranking, Timings, Work
 from minireranker.errors import ConfigurationError, MediaError
 from minireranker.report import write_report
 from minireranker.report.chart import score_chart

@@ -1,0 +1,232 @@
+"""The memory cache: least recently used first, never over its bound, the same for every thread."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from dataclasses import dataclass
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from minireranker.cache import MemoryCache, PrefixEntry, SuffixEntry
+from minireranker.cache.memory import DEFAULT_BYTES, CacheStats
+from minireranker.errors import ConfigurationError
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """An entry of a certain size."""
+
+    nbytes: int
+    label: str = ""
+
+
+@dataclass(frozen=True)
+class Letter(Parcel):
+    """Another kind of entry."""
+
+
+def prefix(tokens: int) -> PrefixEntry:
+    return PrefixEntry(torch.zeros(2, tokens, 1, 8), torch.zeros(2, tokens, 1, 8), tokens, tokens)
+
+
+def suffix(tokens: int) -> SuffixEntry:
+    x = torch.zeros(tokens, 4)
+    return SuffixEntry(x, torch.zeros(3, tokens, dtype=torch.int64), (None, x.clone(), None))
+
+
+def held(cache: MemoryCache, names: str) -> str:
+    """Which of the one-letter keys are there."""
+    return "".join(name for name in names if name in cache)
+
+
+def test_entries_count_all_their_tensors() -> None:
+    assert prefix(5).nbytes == 2 * (2 * 5 * 8 * 4)
+    assert suffix(5).nbytes == 2 * (5 * 4 * 4) + 3 * 5 * 8
+    cache = MemoryCache()
+    assert (cache.max_bytes, cache.bytes, cache.entries) == (DEFAULT_BYTES, 0, 0)
+    cache.put("a", prefix(5))
+    cache.put("b", suffix(5))
+    assert cache.bytes == prefix(5).nbytes + suffix(5).nbytes
+    assert cache.entries == 2
+
+
+def test_the_least_recently_used_go_first() -> None:
+    cache = MemoryCache(30)
+    for name in "abc":
+        cache.put(name, Parcel(10, name))
+    assert cache.get("a", Parcel) == Parcel(10, "a")
+    cache.put("d", Parcel(10))
+    assert held(cache, "abcd") == "acd"
+    cache.put("c", Parcel(10))  # written again: now the most recently used
+    cache.put("e", Parcel(20))
+    assert held(cache, "abcde") == "ce"
+    assert cache.stats == CacheStats(hits=1, misses=0, evictions=3)
+
+
+def test_looking_whether_a_key_is_there_does_not_use_it() -> None:
+    cache = MemoryCache(20)
+    cache.put("a", Parcel(10))
+    cache.put("b", Parcel(10))
+    assert "a" in cache
+    cache.put("c", Parcel(10))
+    assert held(cache, "abc") == "bc"
+    assert cache.stats == CacheStats(evictions=1)
+
+
+def test_an_entry_over_the_bound_is_not_kept_and_evicts_nothing() -> None:
+    cache = MemoryCache(30)
+    cache.put("a", Parcel(10))
+    cache.put("b", Parcel(31))
+    assert held(cache, "ab") == "a"
+    cache.put("b", Parcel(20))
+    assert held(cache, "ab") == "ab"
+    cache.put("a", Parcel(31))  # nor does the old entry of that key stay: it is not what was put
+    assert held(cache, "ab") == "b"
+    assert (cache.bytes, cache.stats.evictions) == (20, 0)
+
+
+def test_a_bound_of_nothing_keeps_nothing_but_what_is_empty() -> None:
+    cache = MemoryCache(0)
+    cache.put("a", Parcel(1))
+    cache.put("b", Parcel(0))
+    assert held(cache, "ab") == "b"
+    assert cache.bytes == 0
+
+
+def test_a_key_put_twice_counts_once() -> None:
+    cache = MemoryCache(100)
+    cache.put("a", Parcel(60, "old"))
+    cache.put("a", Parcel(50, "new"))
+    assert (cache.bytes, cache.entries, cache.stats.evictions) == (50, 1, 0)
+    assert cache.get("a", Parcel) == Parcel(50, "new")
+
+
+def test_an_entry_of_another_kind_is_a_miss() -> None:
+    cache = MemoryCache()
+    cache.put("a", prefix(2))
+    assert cache.get("a", SuffixEntry) is None
+    assert cache.get("b", PrefixEntry) is None
+    assert cache.get("a", PrefixEntry) is not None
+    assert cache.stats == CacheStats(hits=1, misses=2)
+
+
+def test_a_miss_of_kind_does_not_use_the_entry() -> None:
+    cache = MemoryCache(20)
+    cache.put("a", Parcel(10))
+    cache.put("b", Parcel(10))
+    assert cache.get("a", Letter) is None
+    cache.put("c", Parcel(10))
+    assert held(cache, "abc") == "bc"
+
+
+def test_clear_drops_entries_and_keeps_the_counts() -> None:
+    cache = MemoryCache(20)
+    cache.put("a", Parcel(10))
+    assert cache.get("a", Parcel) is not None
+    cache.clear()
+    assert (cache.bytes, cache.entries, held(cache, "a")) == (0, 0, "")
+    assert cache.get("a", Parcel) is None
+    assert cache.stats == CacheStats(hits=1, misses=1)
+    cache.put("b", Parcel(20))
+    assert cache.bytes == 20
+
+
+@pytest.mark.parametrize("bound", [-1, -(2**40)])
+def test_a_negative_bound_is_refused(bound: int) -> None:
+    with pytest.raises(ConfigurationError, match=f"max_bytes = {bound}: allowed is 0 or more"):
+        MemoryCache(bound)
+
+
+OPERATIONS = st.tuples(
+    st.sampled_from(["put", "get", "clear", *["put", "get"] * 4]),
+    st.sampled_from("abcdef"),
+    st.integers(0, 13),
+    st.sampled_from([Parcel, Letter]),
+)
+
+
+@settings(max_examples=50, deadline=None)
+@given(bound=st.integers(0, 30), operations=st.lists(OPERATIONS, max_size=60))
+def test_it_is_a_list_in_order_of_use(
+    bound: int, operations: list[tuple[str, str, int, type[Parcel]]]
+) -> None:
+    cache, model, evictions = MemoryCache(bound), list[tuple[str, Parcel]](), 0
+    for at, (what, key, size, kind) in enumerate(operations):
+        found = next((entry for name, entry in model if name == key), None)
+        if what == "clear":
+            cache.clear()
+            model = []
+        elif what == "get":
+            expected = found if isinstance(found, kind) else None
+            assert cache.get(key, kind) is expected
+            if expected is not None:
+                model = [item for item in model if item[0] != key] + [(key, expected)]
+        else:
+            entry = kind(size, str(at))
+            cache.put(key, entry)
+            model = [item for item in model if item[0] != key]
+            model += [(key, entry)] if size <= bound else []
+            while sum(parcel.nbytes for _, parcel in model) > bound:
+                model.pop(0)
+                evictions += 1
+        assert cache.bytes == sum(parcel.nbytes for _, parcel in model) <= bound
+        assert held(cache, "abcdef") == "".join(sorted(name for name, _ in model))
+        assert cache.stats.evictions == evictions
+
+
+@dataclass(frozen=True)
+class Slow:
+    """An entry that lets other threads go first whenever it is asked for its size."""
+
+    size: int
+
+    @property
+    def nbytes(self) -> int:
+        time.sleep(0)
+        return self.size
+
+
+def test_threads_lose_no_bytes() -> None:
+    """What is counted at the end is what is there, and the bound held all the time."""
+    cache, keys, over = MemoryCache(500), [str(n) for n in range(40)], []
+    gets = [0] * 8
+    start = threading.Barrier(8)
+
+    def hammer(worker: int) -> None:
+        choose = random.Random(worker)
+        start.wait()
+        for _ in range(300):
+            key = choose.choice(keys)
+            if choose.random() < 0.5:
+                cache.put(key, Slow(choose.randrange(60)))
+            else:
+                cache.get(key, Slow)
+                gets[worker] += 1
+            if choose.random() < 0.01:
+                cache.clear()
+
+    def watch() -> None:
+        while not done.is_set():
+            with cache._lock:
+                if not 0 <= cache.bytes <= cache.max_bytes:
+                    over.append(cache.bytes)
+
+    done = threading.Event()
+    watcher = threading.Thread(target=watch)
+    workers = [threading.Thread(target=hammer, args=(worker,)) for worker in range(8)]
+    for thread in (watcher, *workers):
+        thread.start()
+    for thread in workers:
+        thread.join()
+    done.set()
+    watcher.join()
+    assert not over
+    entries = [cache.get(key, Slow) for key in keys]
+    assert cache.bytes == sum(entry.nbytes for entry in entries if entry is not None)
+    assert cache.entries == len(entries) - entries.count(None)
+    assert cache.stats.hits + cache.stats.misses == sum(gets) + len(keys)

@@ -1,0 +1,156 @@
+"""Calls of band attention at odd shapes, with NaN everywhere that no row owns."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+import torch
+from hypothesis import strategies as st
+from torch import Tensor
+
+from minireranker.kernels.band_attention import Extent, band_attention
+
+NAN = float("nan")
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Lengths of one call; ``rows`` has (query tokens, own tokens, prefix tokens or None)."""
+
+    rows: list[tuple[int, int, int | None]]
+    header: int | None
+    heads: int
+    kv_heads: int
+    head_dim: int
+    padding: int = 3
+
+
+@dataclass(frozen=True)
+class Case:
+    """The arguments of one call."""
+
+    q: Tensor
+    k: Tensor
+    v: Tensor
+    cu_q: list[int]
+    cu_k: list[int]
+    header: Extent | None
+    prefixes: list[Extent | None]
+
+    def attend(self, backend: str) -> Tensor:
+        return band_attention(
+            self.q,
+            self.k,
+            self.v,
+            cu_seqlens_q=self.cu_q,
+            cu_seqlens_k=self.cu_k,
+            header=self.header,
+            prefixes=self.prefixes,
+            backend=backend,
+        )
+
+    def tensors(self) -> list[Tensor]:
+        extents = [extent for extent in (self.header, *self.prefixes) if extent is not None]
+        return [self.q, self.k, self.v, *(part for extent in extents for part in extent)]
+
+    def to(self, target: torch.dtype | torch.device) -> Case:
+        def moved(extent: Extent | None) -> Extent | None:
+            return None if extent is None else Extent(*(part.to(target) for part in extent))
+
+        return dataclasses.replace(
+            self,
+            **{name: getattr(self, name).to(target) for name in ("q", "k", "v")},
+            header=moved(self.header),
+            prefixes=[moved(extent) for extent in self.prefixes],
+        )
+
+    def only(self, row: int) -> Case:
+        """The call of one row alone, on views of the same tensors."""
+        part_q = slice(self.cu_q[row], self.cu_q[row + 1])
+        part_k = slice(self.cu_k[row], self.cu_k[row + 1])
+        return Case(
+            self.q[part_q],
+            self.k[part_k],
+            self.v[part_k],
+            [0, part_q.stop - part_q.start],
+            [0, part_k.stop - part_k.start],
+            self.header,
+            [self.prefixes[row]],
+        )
+
+
+def _case(shape: Shape, seed: int = 0, dtype: torch.dtype = torch.float32) -> Case:
+    """Normal values where a row owns them; NaN in padding rows and around every extent."""
+    random = torch.Generator().manual_seed(seed)
+
+    def packed(tokens: int, heads: int) -> Tensor:
+        out = torch.full((tokens + shape.padding, heads, shape.head_dim), NAN, dtype=dtype)
+        out[:tokens] = torch.randn(tokens, heads, shape.head_dim, generator=random).to(dtype)
+        return out
+
+    def extent(tokens: int | None) -> Extent | None:
+        """A view into a pool of [slots, layers, kv_heads, head_dim] that is NaN elsewhere."""
+        if tokens is None:
+            return None
+        pool = torch.full((2, tokens + 5, 3, shape.kv_heads, shape.head_dim), NAN, dtype=dtype)
+        own = pool[:, 2 : tokens + 2, 1]
+        own.copy_(torch.randn(own.shape, generator=random))
+        return Extent(own[0], own[1])
+
+    cu_q, cu_k = [0], [0]
+    for queries, keys, _ in shape.rows:
+        cu_q.append(cu_q[-1] + queries)
+        cu_k.append(cu_k[-1] + keys)
+    return Case(
+        packed(cu_q[-1], shape.heads),
+        packed(cu_k[-1], shape.kv_heads),
+        packed(cu_k[-1], shape.kv_heads),
+        cu_q,
+        cu_k,
+        extent(shape.header),
+        [extent(prefix) for _, _, prefix in shape.rows],
+    )
+
+
+@st.composite
+def _shapes(draw: st.DrawFn) -> Shape:
+    queries = draw(st.lists(st.integers(1, 12), min_size=1, max_size=5))
+    heads, kv_heads = draw(
+        st.sampled_from([(1, 1), (2, 1), (2, 2), (4, 1), (4, 2), (6, 1), (6, 2), (6, 3)])
+    )
+    return Shape(
+        [
+            (
+                count,
+                count + draw(st.sampled_from([0, 1, 7])),
+                draw(st.none() | st.integers(0, 37)),
+            )
+            for count in queries
+        ],
+        draw(st.none() | st.integers(1, 9)),
+        heads,
+        kv_heads,
+        draw(st.sampled_from([8, 16, 24, 80])),
+        draw(st.integers(0, 4)),
+    )
+
+
+@pytest.fixture(scope="session")
+def shapes() -> st.SearchStrategy[Shape]:
+    """Odd shapes, to be drawn from."""
+    return _shapes()
+
+
+@pytest.fixture(scope="session")
+def shape_of() -> type[Shape]:
+    """The record of a call's lengths."""
+    return Shape
+
+
+@pytest.fixture(scope="session")
+def case_of() -> Callable[..., Case]:
+    """``case_of(shape, seed=0, dtype=torch.float32)``: the call itself."""
+    return _case

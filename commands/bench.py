@@ -55,6 +55,7 @@ def _show(result: dict[str, Any]) -> None:
     from rich.table import Table
 
     mini, dense, memory = result["mini"], result["dense"], result["memory_bytes"]
+    agreement, dtype = result["agreement"], result["workload"]["dtype"]
     table = Table(
         title=f"top-{dense['of_pairs']} on {result['machine']['cpu']}", title_justify="left"
     )
@@ -70,7 +71,12 @@ def _show(result: dict[str, Any]) -> None:
         ("index, a document", f"{mini['index_seconds'] / dense['of_pairs']:.2f} s"),
         ("peak memory", f"{memory['peak'] / 2**30:.2f} GiB"),
         ("beyond weights and cache", f"{memory['beyond_weights_and_cache'] / 2**30:.2f} GiB"),
-        ("score difference / spread", f"{dense['score_difference_of_spread']:.2g}"),
+        (
+            "float32: difference to full sequence / spread",
+            f"{agreement['float32_difference_of_spread']:.1e}",
+        ),
+        (f"{dtype}: error, ours", f"{agreement['error']:.1e}"),
+        (f"{dtype}: error, full sequence", f"{agreement['full_sequence_error']:.1e}"),
     ):
         table.add_row(name, value)
     Console().print(table)

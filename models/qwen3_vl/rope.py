@@ -63,12 +63,25 @@ class NormRope:
         # Rotation takes the other half's value, which carries the other half's weight.
         sin_low = (self.sin * -high).to(self.dtype)[:, None]
         sin_high = (self.sin * low).to(self.dtype)[:, None]
-        norm = torch.linalg.vector_norm(heads, dim=-1, keepdim=True, dtype=wide)
-        scale = (norm.square() / heads.shape[-1] + self.eps).rsqrt().to(self.dtype)
         rotated = heads * cos
         rotated[..., :half].addcmul_(heads[..., half:], sin_low)
         rotated[..., half:].addcmul_(heads[..., :half], sin_high)
-        return rotated.mul_(scale)
+        return self._scaled(rotated, heads)
+
+    def _scaled(self, rotated: Tensor, heads: Tensor) -> Tensor:
+        """``rotated`` over the root mean square of ``heads``.
+
+        The scale is common to a head, so rounding it to bfloat16 would be an error common to all
+        its products; it is split into two bfloat16 parts instead.
+        """
+        wide = self.cos.dtype
+        norm = torch.linalg.vector_norm(heads, dim=-1, keepdim=True, dtype=wide)
+        scale = (norm.square() / heads.shape[-1] + self.eps).rsqrt()
+        if wide is self.dtype:
+            return rotated.mul_(scale)
+        high = scale.to(self.dtype)
+        out: Tensor = (rotated * high).addcmul_(rotated, (scale - high).to(self.dtype))
+        return out
 
 
 def vision_angles(rows: Tensor, columns: Tensor, head_dim: int) -> Tensor:

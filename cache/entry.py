@@ -1,4 +1,4 @@
-"""The two things worth keeping: a first segment's K/V in the band, a second segment below it."""
+"""What is worth keeping: a first segment's K/V, a second segment's state, visual features."""
 
 from __future__ import annotations
 
@@ -24,6 +24,20 @@ class PrefixEntry:
     def nbytes(self) -> int:
         """Bytes of K and V."""
         return self.k.nbytes + self.v.nbytes
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureEntry:
+    """Visual tokens as the tower gives them: the input of the decoder, [tokens, hidden]."""
+
+    merged: Tensor
+    deepstack: tuple[Tensor, ...]
+    """One map a DeepStack level, same shape."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all tensors."""
+        return self.merged.nbytes + sum(level.nbytes for level in self.deepstack)
 
 
 @dataclass(frozen=True, eq=False)

@@ -37,8 +37,8 @@ class MemoryCache:
 
     def __init__(self, max_bytes: int = DEFAULT_BYTES) -> None:
         """``max_bytes``: bound on the sum of the entries' tensors. Raises ConfigurationError."""
-        if max_bytes < 0:
-            raise ConfigurationError(f"cache max_bytes = {max_bytes}: allowed is 0 or more")
+        if type(max_bytes) is not int or max_bytes < 0:
+            raise ConfigurationError(f"cache max_bytes = {max_bytes!r}: allowed is 0 or more")
         self.max_bytes = max_bytes
         self._entries: OrderedDict[str, Sized] = OrderedDict()
         self._lock = threading.Lock()

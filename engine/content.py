@@ -5,22 +5,39 @@ Nothing here touches torch or reads a pixel.
 
 from __future__ import annotations
 
+import dataclasses
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from minireranker.errors import ConfigurationError, InputError
+from minireranker.errors import InputError
 
 if TYPE_CHECKING:
     import numpy as np
     from PIL.Image import Image
 
-ImageSource: TypeAlias = "str | os.PathLike[str] | bytes | Image | np.ndarray[Any, Any]"
+Picture: TypeAlias = "str | os.PathLike[str] | bytes | Image | np.ndarray[Any, Any]"
 """A path, encoded bytes, a PIL image, or an array [height, width(, channels)]."""
+
+ImageSource: TypeAlias = "Picture | Callable[[], Picture]"
+"""A Picture, or what makes one: a callable without arguments that returns it or raises InputError.
+
+It is called each time the pixels are needed, and what it returned is let go of after, so that a
+long list of pictures (pages of a PDF, say) is never in memory at once. It has to return the same
+picture each time. Any other exception it raises becomes a MediaError.
+"""
 
 VideoSource: TypeAlias = "str | os.PathLike[str] | bytes | Sequence[ImageSource]"
 """A path, encoded bytes, or a sequence of frames (each an ImageSource)."""
+
+IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+"""Of image files, in lower case: what a folder is searched for, what is a frame in a list."""
+
+VIDEO_SUFFIXES = frozenset(
+    ".3gp .asf .avi .flv .m4v .mkv .mov .mp4 .mpeg .mpg .ogv .ts .webm .wmv".split()
+)
+"""Of video files, in lower case: what a folder is searched for, which paths are videos."""
 
 
 class DocumentId(str):
@@ -56,24 +73,29 @@ class Content:
 class Query:
     """What is searched for: any of text, image, video, each one or a list.
 
-    ``importances``: see Content. Raises ConfigurationError for a field of the wrong kind.
+    ``importances``: see Content. Raises InputError for a field of the wrong kind.
     """
 
     text: str | Sequence[str] | None = None
     image: Any = None
     video: Any = None
     importances: Any = None
+    content: Content = field(init=False, repr=False)
+    """The fields as tuples, as they were when this was made."""
 
-    @property
-    def content(self) -> Content:
-        """The fields as tuples."""
-        return Content(
-            _texts(self.text), _images(self.image), _videos(self.video), _arrays(self.importances)
-        )
+    def __post_init__(self) -> None:
+        """Check the fields and take them over."""
+        parts = _texts(self.text), _images(self.image), _videos(self.video)
+        content = Content(*parts, _arrays(self.importances))
+        if content.importances and not content.is_visual:
+            raise InputError("importances came without an image or a video; pass both or neither")
+        object.__setattr__(self, "content", content)
 
     @classmethod
     def of(cls, value: Any) -> Query:
-        """A Query from whatever a caller may pass; see ``Reranker.rank``."""
+        """A Query from whatever a caller may pass; see ``Reranker``. Raises InputError."""
+        if isinstance(value, DocumentId):
+            raise InputError("a DocumentId stands for a document; a query is given by its content")
         return value if isinstance(value, cls) else cls(**_fields(value, cls))
 
 
@@ -83,6 +105,12 @@ class Document(Query):
 
     id: str | None = None
 
+    def __post_init__(self) -> None:
+        """Check the fields and take them over."""
+        super().__post_init__()
+        if not isinstance(self.id, str | None):
+            raise InputError(f"a document's id is {type(self.id).__name__}; pass a str")
+
     @property
     def is_reference(self) -> bool:
         """Whether it only names a document indexed earlier."""
@@ -90,29 +118,32 @@ class Document(Query):
 
     @classmethod
     def of(cls, value: Any) -> Document:
-        """A Document from whatever a caller may pass; see ``Reranker.rank``."""
+        """A Document from whatever a caller may pass; see ``Reranker``. Raises InputError."""
         if isinstance(value, DocumentId):
             return cls(id=str(value))
+        if value is None:
+            raise InputError("None is no document; index() gives None for one that failed")
         return value if isinstance(value, cls) else cls(**_fields(value, cls))
 
 
 def _fields(value: Any, kind: type[Query]) -> dict[str, Any]:
     """Constructor arguments for a value that is not yet a Query or Document."""
     if isinstance(value, Mapping):
-        unknown = set(value) - set(kind.__dataclass_fields__)
+        known = [spec.name for spec in dataclasses.fields(kind) if spec.init]
+        unknown = sorted(str(key) for key in value if key not in known)
         if unknown:
-            raise ConfigurationError(
-                f"unknown field(s) {sorted(unknown)} in a {kind.__name__.lower()}; "
-                f"it has {', '.join(kind.__dataclass_fields__)}"
+            raise InputError(
+                f"unknown field(s) {', '.join(unknown)} in a {kind.__name__.lower()}; it has "
+                f"{', '.join(known)}"
             )
         return dict(value)
     if isinstance(value, str):
         return {"text": value}
     if isinstance(value, Query):
-        return {name: getattr(value, name) for name in Query.__dataclass_fields__}
+        return {s.name: getattr(value, s.name) for s in dataclasses.fields(Query) if s.init}
     if value is None:
         return {}
-    if isinstance(value, os.PathLike) and _suffix(value) in _VIDEO_SUFFIXES:
+    if isinstance(value, os.PathLike) and _suffix(value) in VIDEO_SUFFIXES:
         return {"video": value}
     return {"image": value}
 
@@ -149,16 +180,12 @@ def _videos(value: Any) -> tuple[Any, ...]:
     if isinstance(first, list | tuple | bytes):
         return tuple(value)
     if isinstance(first, str | os.PathLike):
-        return (tuple(value),) if _suffix(first) in _FRAME_SUFFIXES else tuple(value)
+        return (tuple(value),) if _suffix(first) in IMAGE_SUFFIXES else tuple(value)
     return (tuple(value),)
 
 
 def _suffix(path: str | os.PathLike[str]) -> str:
     return os.path.splitext(os.fspath(path))[1].lower()
-
-
-_FRAME_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
-_VIDEO_SUFFIXES = {".mp4", ".mkv", ".webm", ".mov", ".avi", ".m4v", ".mpg", ".mpeg", ".ts"}
 
 
 def _arrays(value: Any) -> tuple[Any, ...]:

@@ -4,78 +4,105 @@ from __future__ import annotations
 
 import os
 import threading
+from dataclasses import dataclass, field
 
+from minireranker.configs import Profile
 from minireranker.errors import UnknownDocumentError
 
-from .content import Document, DocumentId
+from .content import Content, Document
+from .prompt import Side
+from .reading import read_side, side_digest
+
+
+@dataclass(frozen=True, eq=False)
+class Record:
+    """One indexed document."""
+
+    digest: str
+    """Of its content as it was when indexed."""
+    is_visual: bool
+    document: Document | None
+    """To be read again; None where only pixels were given."""
+    keys: dict[bytes, str] = field(default_factory=dict)
+    """Cache keys of its entries, by the digest of the header they stand behind."""
 
 
 class Library:
-    """Documents by id. Pixels handed in as objects are not kept alive: paths and text are."""
+    """Documents by id.
+
+    Paths and text are kept. Pixels handed in as objects are not, unless the template puts
+    documents second: then there is no entry that could stand for them.
+    """
 
     def __init__(self) -> None:
         """Empty."""
-        self._documents: dict[str, Document | None] = {}
-        self._visual: set[str] = set()
-        self._keys: dict[tuple[str, bytes], str] = {}
+        self._records: dict[str, Record] = {}
         self._lock = threading.Lock()
 
     def add(
-        self, identity: str, document: Document, *, header: bytes, key: str | None
-    ) -> DocumentId:
-        """Remember a document; ``key`` is its entry under the header of that digest."""
+        self, identity: str, document: Document, digest: str, header: bytes, key: str | None
+    ) -> None:
+        """Remember a document; ``key`` is its entry under the header of that digest.
+
+        Other content under the same id replaces what was known of it, entries under other headers
+        too.
+        """
+        content = document.content
+        kept = document if key is None or _is_light(content) else None
         with self._lock:
-            self._documents[identity] = document if _is_light(document) or key is None else None
-            (self._visual.add if document.content.is_visual else self._visual.discard)(identity)
+            known = self._records.get(identity)
+            keys = dict(known.keys) if known is not None and known.digest == digest else {}
             if key is not None:
-                self._keys[identity, header] = key
-        return DocumentId(identity)
+                keys[header] = key
+            self._records[identity] = Record(digest, content.is_visual, kept, keys)
 
     def add_key(self, identity: str, header: bytes, key: str) -> None:
-        """Remember an entry under one more header."""
-        self._keys[identity, header] = key
+        """Remember an indexed document's entry under one more header."""
+        with self._lock:
+            self._record(identity).keys[header] = key
+
+    def is_visual(self, identity: str) -> bool:
+        """Whether an indexed document has an image or a video. Raises UnknownDocumentError."""
+        return self._record(identity).is_visual
 
     def key(self, identity: str, header: bytes) -> str | None:
         """The cache key of an id's entry under that header, if it was indexed under it."""
-        return self._keys.get((identity, header))
+        return self._record(identity).keys.get(header)
 
-    def is_visual(self, identity: str) -> bool:
-        """Whether an indexed document has an image or a video."""
-        return identity in self._visual
+    def read_again(self, identity: str, profile: Profile) -> Side:
+        """The content that was indexed under ``identity``.
 
-    def document(self, identity: str) -> Document:
-        """What was indexed under ``identity``, to be read again.
-
-        Raises UnknownDocumentError for an id never indexed, or if only its pixels were given.
+        Raises UnknownDocumentError if only its pixels were given, or a file has changed since.
         """
-        if identity not in self._documents:
-            raise UnknownDocumentError(
-                f"no document {identity!r} was indexed by this Reranker; index it, or pass the "
-                "document itself"
-            )
-        document = self._documents[identity]
-        if document is None:
+        record = self._record(identity)
+        if record.document is None:
             raise UnknownDocumentError(
                 f"the cache no longer holds document {identity!r} (or not under this instruction) "
                 "and its pixels were not kept; pass the document itself, index it again, or give "
                 "the cache more bytes"
             )
-        return document
+        side = read_side(record.document.content, profile)
+        if side_digest(side) != record.digest:
+            raise UnknownDocumentError(
+                f"the content of document {identity!r} has changed since it was indexed; index it "
+                "again"
+            )
+        return side
 
-    def __contains__(self, identity: str) -> bool:
-        """Whether ``identity`` was indexed."""
-        return identity in self._documents
+    def _record(self, identity: str) -> Record:
+        record = self._records.get(identity)
+        if record is None:
+            raise UnknownDocumentError(
+                f"no document {identity!r} was indexed by this Reranker; index it, or pass the "
+                "document itself"
+            )
+        return record
 
-    def __len__(self) -> int:
-        """Documents indexed."""
-        return len(self._documents)
 
-
-def _is_light(document: Document) -> bool:
+def _is_light(content: Content) -> bool:
     """Whether keeping it costs next to nothing: text and paths, no pixels."""
-    content = document.content
     sources = [*content.images, *(s for v in content.videos for s in _frames(v))]
-    return all(isinstance(source, str | os.PathLike) for source in sources)
+    return all(isinstance(source, str | os.PathLike) or callable(source) for source in sources)
 
 
 def _frames(video: object) -> tuple[object, ...]:

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from minireranker.errors import EmptyQueryError, MinirerankerError, NoDocumentsError
+from minireranker.errors import (
+    ConfigurationError,
+    EmptyQueryError,
+    InputError,
+    MinirerankerError,
+    NoDocumentsError,
+)
 
 from .call import Call
 from .content import Document, DocumentId, Query
 from .matching import Asked, Candidate
 from .progress import Progress
+from .state import EngineState
+from .work import Meter
 
 
 def given_documents(documents: Iterable[Any]) -> list[Any]:
-    """Several documents, or one. Raises NoDocumentsError if there is none."""
-    if isinstance(documents, str | bytes | dict | Query):
-        documents = [documents]
+    """Several documents, or one. Raises NoDocumentsError if there is none, else InputError."""
+    if _is_one(documents):
+        return [documents]
+    if not isinstance(documents, Iterable):
+        raise InputError(f"documents are {type(documents).__name__}; pass a list of documents")
     listed = list(documents)
     if not listed:
         raise NoDocumentsError("no documents were given; pass at least one")
@@ -25,7 +36,20 @@ def given_documents(documents: Iterable[Any]) -> list[Any]:
 
 def given_queries(queries: Any) -> list[Any]:
     """Several queries, or one."""
-    return list(queries) if isinstance(queries, list | tuple) else [queries]
+    is_several = isinstance(queries, Iterable) and not _is_one(queries)
+    return list(queries) if is_several else [queries]
+
+
+def check_instruction(instruction: Any) -> None:
+    """Raise ConfigurationError for what is no sentence."""
+    if not isinstance(instruction, str | None):
+        raise ConfigurationError(f"instruction is {type(instruction).__name__}; pass a str")
+
+
+def check_top_k(top_k: Any) -> None:
+    """Raise ConfigurationError for what is no count."""
+    if top_k is not None and (type(top_k) is not int or top_k < 0):
+        raise ConfigurationError(f"top_k = {top_k!r}: allowed is 0 or more, or None for all")
 
 
 def name_of(original: Any) -> str | None:
@@ -37,25 +61,35 @@ def name_of(original: Any) -> str | None:
 
 
 def score_lists(
-    call: Call, queries: Sequence[Any], lists: Sequence[Sequence[Any]], progress: bool | None
-) -> list[list[Candidate]]:
+    state: EngineState,
+    queries: Sequence[Any],
+    lists: Sequence[Sequence[Any]],
+    instruction: str | None,
+    progress: bool | None,
+) -> tuple[list[list[Candidate]], Meter]:
     """The candidates of each query's list, scored; a document in several lists is one candidate.
 
     Raises EmptyQueryError, and InputError for a query that cannot be read.
     """
-    asked = [_ask(call, query, index) for index, query in enumerate(queries)]
-    shared: dict[object, Candidate] = {}
-    found: list[list[Candidate]] = []
-    for query, originals in zip(asked, lists, strict=True):
-        found.append([_shared(shared, original, query) for original in originals])
-    candidates = list(shared.values())
-    with Progress("reranking", len(candidates), progress) as bar:
-        for chunk in call.chunks(candidates):
-            call.run(chunk)
-            for candidate in chunk:
-                candidate.release()
-            bar.advance(len(chunk))
-    return found
+    check_instruction(instruction)
+    with Progress("reranking", 0, progress) as bar:
+        call = Call(state, instruction, bar.advance)
+        asked = [_ask(call, query, index) for index, query in enumerate(queries)]
+        shared: dict[object, Candidate] = {}
+        found: list[list[Candidate]] = []
+        for query, originals in zip(asked, lists, strict=True):
+            found.append([_shared(shared, original, query) for original in originals])
+        candidates = list(shared.values())
+        bar.total = sum(1 + len(candidate.queries) for candidate in candidates)
+        call.run(candidates)
+    return found, call.meter
+
+
+def _is_one(value: Any) -> bool:
+    """Whether it is one query or document and not several: a picture is an iterable of rows."""
+    if isinstance(value, str | bytes | bytearray | Mapping | Query | os.PathLike):
+        return True
+    return hasattr(value, "__array_interface__") or hasattr(value, "convert")
 
 
 def _ask(call: Call, query: Any, index: int) -> Asked:

@@ -30,8 +30,13 @@ def load_state(
     backend: str,
 ) -> EngineState:
     """Check every argument, then load. See ``Reranker.from_pretrained`` for meaning and errors."""
-    if batch_tokens < 1:
-        raise ConfigurationError(f"batch_tokens = {batch_tokens}: allowed is 1 or more")
+    if type(batch_tokens) is not int or batch_tokens < 1:
+        raise ConfigurationError(f"batch_tokens = {batch_tokens!r}: allowed is 1 or more")
+    if not isinstance(cache, MemoryCache | None):
+        raise ConfigurationError(
+            f"cache is {type(cache).__name__}; pass a MemoryCache, or None for one of 4 GiB. This "
+            "version keeps entries in memory only"
+        )
     checkpoint = Checkpoint.open(resolve(str(name)))
     text = checkpoint.config.text
     fitted = resolve_profile(
@@ -59,7 +64,7 @@ def load_state(
         "pixels": f"{checkpoint.pixel_mean}{checkpoint.pixel_std}",
         "profile": fitted.digest(),
         "dtype": str(number),
-        "device": place.type,
+        "device": str(place),
         "backend": attention,
     }
     return EngineState(
@@ -79,16 +84,17 @@ def load_state(
 
 def _device(device: str | torch.device) -> torch.device:
     if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        place = torch.device(device)
-        torch.empty(0, device=place)
-    except (RuntimeError, AssertionError) as error:
+        probe = torch.zeros(1, device=device)
+        probe.tolist()  # a device that computes nothing, such as "meta", fails here
+    except (RuntimeError, AssertionError, TypeError, NotImplementedError) as error:
         raise ConfigurationError(
             f"device {str(device)!r} cannot be used here ({str(error).splitlines()[0]}); "
             "use 'cpu', 'cuda' or 'auto'"
         ) from error
-    return place
+    # The tensor's, not the one given: "cuda" has become "cuda:0", and entries are kept under it.
+    return probe.device
 
 
 def _dtype(dtype: str | torch.dtype, stored: str, device: torch.device) -> torch.dtype:
@@ -99,7 +105,7 @@ def _dtype(dtype: str | torch.dtype, stored: str, device: torch.device) -> torch
             fast = stored == "bfloat16" and torch.ops.mkldnn._is_mkldnn_bf16_supported()
             return torch.bfloat16 if fast else torch.float32
         dtype = stored if stored in allowed else "bfloat16"
-    number = dtype if isinstance(dtype, torch.dtype) else allowed.get(dtype)
+    number = dtype if isinstance(dtype, torch.dtype) else allowed.get(str(dtype))
     if number not in allowed.values():
         raise ConfigurationError(f"dtype {dtype!r}: use one of {', '.join(allowed)} or 'auto'")
     if number is torch.float16 and device.type == "cpu":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from minireranker.cache import PrefixEntry, SuffixEntry
@@ -22,10 +22,14 @@ class Asked:
     """A query of a call, read, and what has been computed of it."""
 
     index: int
-    side: Side
     is_visual: bool
+    side: Side
+    first: Segment | None = None
+    """Until its entry is there."""
     prefix: PrefixEntry | None = None
     second: Segment | None = None
+    error: MinirerankerError | None = None
+    """Why it cannot be a first segment."""
     suffixes: dict[int, SuffixEntry] = field(default_factory=dict)
     """States below the band, by the position they start at."""
 
@@ -40,6 +44,8 @@ class Candidate:
     side: Side | None = None
     key: str | None = None
     """Of its entry as a first segment, once known."""
+    waiting: Segment | None = None
+    """The first segment, until its entry is there."""
     prefix: PrefixEntry | None = None
     second: Segment | None = None
     suffixes: dict[int, SuffixEntry] = field(default_factory=dict)
@@ -49,10 +55,19 @@ class Candidate:
     """Likewise: pairs that could not be scored."""
     error: MinirerankerError | None = None
     """Why the document could not be read."""
+    arrived: Callable[[], None] = lambda: None
+    """Called once what is kept of the document is there."""
+
+    @property
+    def held(self) -> int:
+        """Bytes of pixels and K/V it keeps alive, now or as soon as it is read."""
+        segments = [item for item in (self.waiting, self.second) if item is not None]
+        pixels = sum(visual.frames.nbytes for item in segments for visual in item.visuals)
+        return pixels + (self.prefix.nbytes if self.prefix is not None else 0)
 
     def release(self) -> None:
         """Let go of everything but the outcome."""
-        self.side = self.prefix = self.second = None
+        self.side = self.waiting = self.prefix = self.second = None
         self.suffixes = {}
 
 
@@ -68,9 +83,16 @@ class Match:
 
 
 def score_matches(
-    state: EngineState, packer: Packer, header_segment: Segment, matches: Sequence[Match]
+    state: EngineState,
+    packer: Packer,
+    header_segment: Segment,
+    matches: Sequence[Match],
+    step: Callable[[int], None],
 ) -> list[float]:
-    """Raw logit differences of pairs behind one header, in order."""
+    """Raw logit differences of pairs behind one header, in order.
+
+    ``step`` is told how many pairs each batch has scored.
+    """
     if not matches:
         return []
     meter = packer.meter
@@ -88,6 +110,7 @@ def score_matches(
             batch_tokens=state.batch_tokens,
             backend=state.backend,
             meter=meter,
+            step=step,
         )
     out: list[float] = scores.tolist()
     return out
@@ -110,7 +133,8 @@ def _read_states(
         if start in match.suffixes or (id(match.suffixes), start) in missing:
             continue
         key = None
-        if match.suffixes is match.candidate.suffixes:
+        # Below no layer there is nothing to keep but features, which have entries of their own.
+        if state.band.meeting_layer > 0 and match.suffixes is match.candidate.suffixes:
             key = state.suffix_key(header_segment, match.second, start)
             found = state.cache.get(key, SuffixEntry)
             packer.meter.count(**{"cache_misses" if found is None else "cache_hits": 1})

@@ -12,15 +12,16 @@ import logging
 import os
 import threading
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from minireranker.configs import Limits
-from minireranker.errors import MediaError
+from minireranker.errors import MediaError, MinirerankerError
 
-from .content import ImageSource
+from .content import ImageSource, Picture
 from .guards import check_bytes, check_size, decoding, open_file, shown
 
 __all__ = ["FORMATS", "load_image"]
@@ -39,9 +40,13 @@ def load_image(source: ImageSource, limits: Limits) -> Image.Image:
     """An image as upright RGB, transparency on white; the caller's object is not changed.
 
     ``source``: a path, encoded bytes, a PIL image, or an array [height, width] or
-    [height, width, 1 | 3 | 4], uint8 in 0..255 or float in 0..1 (a CPU tensor is one too).
-    Raises MediaError for what is outside ``limits``, in another format, missing or damaged.
+    [height, width, 1 | 3 | 4], uint8 in 0..255 or float in 0..1 (a CPU tensor is one too); or a
+    callable without arguments that returns one of these, called here. Raises MediaError for what is
+    outside ``limits``, in another format, missing or damaged, and whatever of minireranker's own
+    errors a callable raises.
     """
+    if callable(source):
+        source = _made(source)
     label = _label(source)
     if isinstance(source, Image.Image):
         check_size(*source.size, limits, label)
@@ -57,6 +62,19 @@ def load_image(source: ImageSource, limits: Limits) -> Image.Image:
     raise MediaError(
         f"{label} is no image: pass a path, bytes, a PIL image, or an array [height, width, 3]"
     )
+
+
+def _made(source: Callable[[], Picture]) -> Picture:
+    """What a callable returns. An error that is not ours may say anything: only its type is told."""
+    try:
+        return source()
+    except (MinirerankerError, MemoryError):
+        raise
+    except Exception as error:
+        raise MediaError(
+            f"a callable given as an image raised {type(error).__name__}: "
+            "let it return a picture, or raise an InputError that says why not"
+        ) from error
 
 
 def _decode(data: bytes, limits: Limits, label: str) -> Image.Image:

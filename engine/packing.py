@@ -1,9 +1,8 @@
-"""Segments to packed decoder input: pixels through the tower, ids embedded, positions placed."""
+"""Segments to packed decoder input: ids embedded, visual features and positions in place."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,14 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from minireranker.models.qwen3_vl import NormRope, Qwen3VL, VisionFeatures, pad_rows
+from minireranker.models.qwen3_vl import NormRope, Qwen3VL, pad_rows
 
-from .pixels import TEMPORAL, Visual
+from .features import FeatureReader
 from .prompt import Segment
 from .work import Meter
-
-PATCH_BUDGET = 8_192
-"""Patches a tower call: bounds its activations; a video of more goes alone, frames at a time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,16 +33,20 @@ class Packed:
 
 
 class Packer:
-    """Turns segments into packed decoder input for one model."""
+    """Turns segments into packed decoder input for one model, within one call."""
 
-    def __init__(
-        self, model: Qwen3VL, pixel_mean: Sequence[float], pixel_std: Sequence[float], meter: Meter
-    ) -> None:
-        """``pixel_mean``, ``pixel_std``: the checkpoint's normalisation, three numbers each."""
-        self.model, self.meter = model, meter
-        self._mean, self._std = tuple(pixel_mean), tuple(pixel_std)
+    def __init__(self, model: Qwen3VL, features: FeatureReader, meter: Meter) -> None:
+        """``meter`` counts what is read through it."""
+        self.model, self.meter, self._features = model, meter, features
 
-    def pack(self, segments: Sequence[Segment], starts: Sequence[int]) -> Packed:
+    def keep_features(self, segment: Segment) -> None:
+        """Put the features of a second segment's visuals into the cache, ahead of any query."""
+        if segment.visuals:
+            self._features.of([segment], keep=True)
+
+    def pack(
+        self, segments: Sequence[Segment], starts: Sequence[int], *, keep_features: bool = False
+    ) -> Packed:
         """Pack ``segments``, each at its absolute position in ``starts``.
 
         A segment given several times (at different starts) is seen by the tower once.
@@ -62,18 +62,20 @@ class Packer:
         rows = np.concatenate(
             [s.visual_rows + at for s, at in zip(segments, cu_seqlens, strict=False)]
         )
-        injections = self._place_features(x, segments, torch.from_numpy(rows).to(device))
+        at = torch.from_numpy(rows).to(device)
+        injections = self._place_features(x, segments, at, keep_features=keep_features)
         rope = self.model.decoder.rope(positions)
         return Packed(x, positions, rope, cu_seqlens, injections)
 
     def _place_features(
-        self, x: Tensor, segments: Sequence[Segment], rows: Tensor
+        self, x: Tensor, segments: Sequence[Segment], rows: Tensor, *, keep_features: bool
     ) -> tuple[Tensor, ...]:
         """Write merged features into ``x``; return the DeepStack maps as whole rows."""
         if not len(rows):
             return ()
         distinct = {id(s): s for s in segments if s.visuals}
-        features = dict(zip(distinct, self._features(list(distinct.values())), strict=True))
+        read = self._features.of(list(distinct.values()), keep=keep_features)
+        features = dict(zip(distinct, read, strict=True))
         found = [features[id(s)] for s in segments if s.visuals]
         x[rows] = torch.cat([item.merged for item in found])
         maps = []
@@ -82,71 +84,3 @@ class Packer:
             injected[rows] = torch.cat([item.deepstack[level] for item in found])
             maps.append(injected)
         return tuple(maps)
-
-    def _features(self, segments: Sequence[Segment]) -> list[VisionFeatures]:
-        """Kept visual tokens of each segment, all its visuals in order."""
-        pieces = [piece for s in segments for visual in s.visuals for piece in _pieces(visual)]
-        encoded = iter([f for group in _grouped(pieces) for f in self._encode(group)])
-        out = []
-        for segment in segments:
-            kept = []
-            for visual, keep in zip(segment.visuals, segment.kept, strict=True):
-                whole = _joined([next(encoded) for _ in _pieces(visual)])
-                index = torch.from_numpy(keep).to(self.model.device)
-                kept.append(
-                    VisionFeatures(whole.merged[index], tuple(m[index] for m in whole.deepstack))
-                )
-            out.append(_joined(kept))
-        return out
-
-    def _encode(self, visuals: Sequence[Visual]) -> list[VisionFeatures]:
-        """The tower over a few visuals at once."""
-        patches = np.concatenate([v.patches(self._mean, self._std) for v in visuals])
-        self.meter.count(vision_patches=len(patches))
-        pixels = torch.from_numpy(patches).to(self.model.device, self.model.dtype)
-        features = self.model.vision(pixels, [v.grid for v in visuals])
-        sizes = [v.tokens for v in visuals]
-        maps = [level.split(sizes) for level in features.deepstack]
-        return [
-            VisionFeatures(merged, tuple(level[i] for level in maps))
-            for i, merged in enumerate(features.merged.split(sizes))
-        ]
-
-
-def _pieces(visual: Visual) -> list[Visual]:
-    """A visual as parts of at most the patch budget: frames see only themselves in the tower."""
-    frames, height, width = visual.grid
-    step = max(1, PATCH_BUDGET // (height * width))
-    if frames <= step:
-        return [visual]
-    return [
-        dataclasses.replace(
-            visual,
-            frames=visual.frames[TEMPORAL * start : TEMPORAL * (start + step)],
-            timestamps=visual.timestamps[start : start + step],
-        )
-        for start in range(0, frames, step)
-    ]
-
-
-def _grouped(visuals: Iterable[Visual]) -> list[list[Visual]]:
-    """Neighbours together while they fit the patch budget."""
-    groups: list[list[Visual]] = []
-    patches = 0
-    for visual in visuals:
-        size = visual.tokens * 4
-        if not groups or patches + size > PATCH_BUDGET:
-            groups.append([])
-            patches = 0
-        groups[-1].append(visual)
-        patches += size
-    return groups
-
-
-def _joined(parts: Sequence[VisionFeatures]) -> VisionFeatures:
-    if len(parts) == 1:
-        return parts[0]
-    levels = zip(*(part.deepstack for part in parts), strict=True)
-    return VisionFeatures(
-        torch.cat([part.merged for part in parts]), tuple(torch.cat(level) for level in levels)
-    )

@@ -25,7 +25,11 @@ class Header:
 
     layers: tuple[Extent, ...]
     span: int
-    tokens: int
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of K and V."""
+        return sum(extent.k.nbytes + extent.v.nbytes for extent in self.layers)
 
 
 @dataclass(frozen=True)
@@ -53,8 +57,9 @@ def read_header(packer: Packer, segment: Segment, exit_layer: int, backend: str)
     keep = range(exit_layer)
     layers = _keys_values(packer, packed, keep, None, backend)
     packer.meter.count(header_token_layers=len(segment) * exit_layer)
-    extents = tuple(Extent(k[: len(segment)], v[: len(segment)]) for k, v in layers)
-    return Header(extents, segment.span, len(segment))
+    size = len(segment)
+    extents = tuple(Extent(k[:size].clone(), v[:size].clone()) for k, v in layers)
+    return Header(extents, segment.span)
 
 
 def read_prefixes(

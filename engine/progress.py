@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import sys
-import time
-from collections.abc import Iterable, Iterator
+import threading
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
-
-_Item = TypeVar("_Item")
 
 PATIENCE = 2.0
 """Seconds before the bar appears."""
@@ -21,15 +18,20 @@ class Progress:
     """Counts steps; draws itself with rich once two seconds have passed, and cleans up after."""
 
     def __init__(self, label: str, total: int, enabled: bool | None) -> None:
-        """``enabled=None``: only where stderr is a terminal."""
-        self._label, self._total = label, total
+        """``enabled=None``: only where stderr is a terminal. ``total`` may change later."""
+        self.total = total
+        self._label, self._done = label, 0
         self._enabled = sys.stderr.isatty() if enabled is None else enabled
-        self._start = time.monotonic()
-        self._done = 0
+        self._lock = threading.Lock()
         self._bar: RichProgress | None = None
+        # A thread of its own: the bar must appear while the first step is still at work.
+        self._timer = threading.Timer(PATIENCE, self._draw)
+        self._timer.daemon = True
 
     def __enter__(self) -> Self:
         """Start the clock."""
+        if self._enabled:
+            self._timer.start()
         return self
 
     def __exit__(
@@ -39,41 +41,38 @@ class Progress:
         trace: TracebackType | None,
     ) -> None:
         """Remove the bar, also on an error."""
-        if self._bar is not None:
-            self._bar.stop()
+        self._timer.cancel()
+        with self._lock:
+            self._enabled = False
+            if self._bar is not None:
+                self._bar.stop()
 
     def advance(self, steps: int = 1) -> None:
         """``steps`` more are done."""
-        self._done += steps
-        if not self._enabled:
-            return
-        if self._bar is None and time.monotonic() - self._start >= PATIENCE:
-            self._bar = self._draw()
-        if self._bar is not None:
-            self._bar.update(self._bar.task_ids[0], completed=self._done)
+        with self._lock:
+            self._done += steps
+            if self._bar is not None:
+                task = self._bar.task_ids[0]
+                self._bar.update(task, completed=self._done, total=self.total)
 
-    def over(self, items: Iterable[_Item]) -> Iterator[_Item]:
-        """The items, counted as they are done with."""
-        for item in items:
-            yield item
-            self.advance()
-
-    def _draw(self) -> RichProgress:
+    def _draw(self) -> None:
         from rich.console import Console
         from rich.progress import (
             BarColumn,
-            MofNCompleteColumn,
             Progress,
+            TaskProgressColumn,
             TextColumn,
             TimeRemainingColumn,
         )
 
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-        console = Console(stderr=True)
-        # Where nothing can be wiped away again, the finished bar stays as one line.
-        bar = Progress(
-            *columns, TimeRemainingColumn(), console=console, transient=console.is_terminal
-        )
-        bar.start()
-        bar.add_task(self._label, total=self._total)
-        return bar
+        with self._lock:
+            if not self._enabled:
+                return
+            columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
+            console = Console(stderr=True)
+            # Where nothing can be wiped away again, the finished bar stays as one line.
+            self._bar = Progress(
+                *columns, TimeRemainingColumn(), console=console, transient=console.is_terminal
+            )
+            self._bar.add_task(self._label, total=self.total, completed=self._done)
+            self._bar.start()

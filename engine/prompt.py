@@ -7,6 +7,7 @@ instruction, never on the other side: that is what makes it reusable.
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -22,6 +23,11 @@ from .pixels import Visual
 from .tokenizer import TextTokenizer
 
 Ints: TypeAlias = NDArray[np.int64]
+
+MIN_ROOM = 64
+"""Tokens an instruction must leave for a first segment."""
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,7 +146,14 @@ class Prompt:
         label = self.label(is_query=first_is_query)
         ids = self.tokenizer.encode_after(self._opening(instruction), label)[0]
         draft._append(np.array(ids, np.int64), draft._line(len(ids)), len(ids))
-        return draft.finish((), ())
+        header = draft.finish((), ())
+        room = self.limits.max_tokens - self.limits.max_suffix_tokens - len(header)
+        if room < MIN_ROOM:
+            raise TooLongError(
+                f"the instruction makes a header of {len(header)} tokens, which leaves {room} of "
+                f"limits.max_tokens = {self.limits.max_tokens} for a document; shorten it"
+            )
+        return header
 
     def first(self, side: Side, instruction: str, *, is_query: bool) -> Segment:
         """The segment that is reused. Its text is cut to leave room for the second segment.
@@ -154,8 +167,11 @@ class Prompt:
         return self._segment(side, is_query, left, end, room, hard=True)
 
     def second(self, side: Side, *, is_query: bool) -> Segment:
-        """The other side and the answer cue. Its text is cut to ``limits.max_suffix_tokens``."""
-        room = self.limits.max_suffix_tokens
+        """The other side and the answer cue.
+
+        All but its visual tokens is cut to ``limits.max_suffix_tokens``.
+        """
+        room = self.limits.max_suffix_tokens + sum(map(len, side.kept))
         return self._segment(side, is_query, "", None, room, hard=False)
 
     def check_pair(self, header: int, first: int, second: int) -> None:
@@ -174,11 +190,14 @@ class Prompt:
     def _segment(
         self, side: Side, is_query: bool, left: str, end: str | None, room: int, *, hard: bool
     ) -> Segment:
-        text = "".join(side.texts)
+        # No token has more characters than the longest, so the rest would be cut anyway.
+        text = "".join(side.texts)[: max(room, 0) * self.tokenizer.longest + 1]
         if not text.strip() and not side.visuals:
             text = self.template.empty
         segment = self._write(side, is_query, left, text, end)
         excess = len(segment) - room
+        if excess > 0 and text:
+            _LOG.warning("a text is cut: its segment would have %d tokens over its bound", excess)
         while excess > 0 and text:
             text = self.tokenizer.cut_text(text, len(self.tokenizer.encode(text)) - excess)
             segment = self._write(side, is_query, left, text, end)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Sequence
+from fractions import Fraction
 from functools import lru_cache
 from typing import Any
 
@@ -48,7 +49,8 @@ def _kept(visual: Visual, importance: Any, keep_ratio: float) -> NDArray[np.int6
         _say_once(keep_ratio)
         return everything
     worth = _checked(visual, importance)
-    count = math.ceil(round(keep_ratio * visual.tokens, 9))
+    # The ratio as it is written: 0.1 is a tenth here, not the binary number just above it.
+    count = math.ceil(Fraction(str(float(keep_ratio))) * visual.tokens)
     # Stable: of equal tokens the earlier one is kept.
     return np.sort(np.argsort(-worth, kind="stable")[:count])
 
@@ -56,7 +58,12 @@ def _kept(visual: Visual, importance: Any, keep_ratio: float) -> NDArray[np.int6
 def _checked(visual: Visual, importance: Any) -> NDArray[np.float64]:
     try:
         worth = np.asarray(importance, dtype=np.float64).reshape(-1)
-    except (TypeError, ValueError) as error:
+    except (
+        TypeError,
+        ValueError,
+        OverflowError,
+        RuntimeError,
+    ) as error:  # torch raises RuntimeError
         raise ImportanceError(f"importances are not an array of numbers: {error}") from error
     if worth.size != visual.tokens:
         frames, height, width = visual.grid
@@ -64,8 +71,13 @@ def _checked(visual: Visual, importance: Any) -> NDArray[np.float64]:
             f"{worth.size} importances for {visual.tokens} visual tokens ({frames} x {height // 2} "
             f"x {width // 2} frames, rows, columns); resample them to that grid"
         )
-    if not np.isfinite(worth).all():
-        raise ImportanceError("importances hold NaN or infinity; every token needs a finite number")
+    finite = np.isfinite(worth)
+    if not finite.all():
+        at = int(np.argmin(finite))
+        raise ImportanceError(
+            f"{worth.size - finite.sum()} of {worth.size} importances are NaN or infinity, first "
+            f"number {at}: {worth[at]}; every token needs a finite number"
+        )
     return worth
 
 

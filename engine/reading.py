@@ -11,15 +11,19 @@ from .media import load_image
 from .pixels import Visual, image_visual, video_visual
 from .prompt import Side
 from .pruning import kept_tokens
+from .tokenizer import require_unicode
 from .video import load_video
 
 
 def read_side(content: Content, profile: Profile) -> Side:
     """Decode, resize and prune ``content``; videos first, then images (method, section 1).
 
-    Raises MediaError for what cannot or may not be read, ImportanceError.
+    Raises MediaError for what cannot or may not be read, ImportanceError, and InputError for text
+    that is not valid Unicode.
     """
     limits = profile.limits
+    for text in content.texts:
+        require_unicode(text)
     visuals: list[Visual] = []
     for source in content.videos:
         frames = load_video(source, limits)

@@ -12,18 +12,13 @@ from numpy.typing import NDArray
 
 from minireranker.cache import MemoryCache
 from minireranker.configs import Profile
-from minireranker.errors import (
-    ConfigurationError,
-    MinirerankerError,
-)
+from minireranker.errors import ConfigurationError
 
 from .call import Call
-from .content import Document, DocumentId
-from .lists import given_documents, given_queries, name_of, score_lists
+from .indexing import Indexing
+from .lists import check_instruction, check_top_k, given_documents, given_queries, score_lists
 from .loading import load_state
-from .matching import Candidate
 from .progress import Progress
-from .reading import side_digest
 from .results import raise_failed, ranking, score_rows
 from .state import EngineState
 from .types import FailedDocument, Indexed, Ranking
@@ -119,18 +114,13 @@ class Reranker:
         the reason in ``.failed``. Raises NoDocumentsError.
         """
         originals = given_documents(documents)
-        call = Call(self._state, instruction)
-        ids: list[DocumentId | None] = []
-        failed: list[FailedDocument] = []
+        check_instruction(instruction)
         with Progress("indexing", len(originals), progress) as bar:
-            for index, original in enumerate(bar.over(originals)):
-                try:
-                    ids.append(self._index_one(call, Document.of(original)))
-                except MinirerankerError as error:
-                    ids.append(None)
-                    failed.append(FailedDocument(index, name_of(original), error, original))
-            call.flush()
-        return Indexed(tuple(ids), tuple(failed), call.meter.timings, call.meter.work)
+            call = Call(self._state, instruction, bar.advance)
+            indexing = Indexing(call, self._state)
+            for original in originals:
+                indexing.add(original)
+            return indexing.finish()
 
     @torch.inference_mode()
     def rank(
@@ -149,9 +139,9 @@ class Reranker:
         read.
         """
         originals = given_documents(documents)
-        call = Call(self._state, instruction)
-        candidates = score_lists(call, [query], [originals], progress)[0]
-        return ranking(originals, candidates, top_k, call.meter)
+        check_top_k(top_k)
+        found, meter = score_lists(self._state, [query], [originals], instruction, progress)
+        return ranking(originals, found[0], top_k, meter)
 
     @torch.inference_mode()
     def score(
@@ -171,14 +161,14 @@ class Reranker:
             return np.empty((0, len(originals)), np.float32)
         rows = self._score_rows(asked, [originals] * len(asked), instruction, progress)
         scores = np.stack([row for row, _ in rows])
-        raise_failed([f for _, failed in rows for f in failed], scores)
+        raise_failed([failed for _, failed in rows], scores)
         return scores
 
     @torch.inference_mode()
     def score_candidates(
         self,
-        queries: Sequence[Any],
-        candidates: Sequence[Sequence[Any]],
+        queries: Any,
+        candidates: Iterable[Iterable[Any]],
         *,
         instruction: str | None = None,
         progress: bool | None = None,
@@ -187,14 +177,15 @@ class Reranker:
 
         Returns one float32 array a query. Raises like ``score``.
         """
-        if len(queries) != len(candidates):
+        asked, candidates = given_queries(queries), list(candidates)
+        if len(asked) != len(candidates):
             raise ConfigurationError(
-                f"{len(queries)} queries and {len(candidates)} candidate lists; give one for each"
+                f"{len(asked)} queries and {len(candidates)} candidate lists; give one for each"
             )
         lists = [given_documents(part) for part in candidates]
-        rows = self._score_rows(list(queries), lists, instruction, progress)
+        rows = self._score_rows(asked, lists, instruction, progress)
         scores = [row for row, _ in rows]
-        raise_failed([f for _, failed in rows for f in failed], scores)
+        raise_failed([failed for _, failed in rows], scores)
         return scores
 
     def _score_rows(
@@ -204,23 +195,8 @@ class Reranker:
         instruction: str | None,
         progress: bool | None,
     ) -> list[tuple[NDArray[np.float32], list[FailedDocument]]]:
-        call = Call(self._state, instruction)
-        found = score_lists(call, queries, lists, progress)
+        found, _ = score_lists(self._state, queries, lists, instruction, progress)
         return [
             score_rows(originals, candidates, index)
             for index, (originals, candidates) in enumerate(zip(lists, found, strict=True))
         ]
-
-    def _index_one(self, call: Call, document: Document) -> DocumentId:
-        candidate = Candidate(document)
-        call.index(candidate)
-        library = self._state.library
-        header = call.document_header.digest()
-        if document.is_reference:
-            assert document.id is not None, "a reference has an id"
-            if candidate.key is not None:
-                library.add_key(document.id, header, candidate.key)
-            return DocumentId(document.id)
-        assert candidate.side is not None, "only references come unread"
-        identity = document.id if document.id is not None else side_digest(candidate.side)
-        return library.add(identity, document, header=header, key=candidate.key)

@@ -42,7 +42,8 @@ def score_rows(
     for index, (original, candidate) in enumerate(zip(originals, candidates, strict=True)):
         outcome = _outcome(candidate, query)
         if isinstance(outcome, MinirerankerError):
-            failed.append(FailedDocument(index, candidate.document.id, outcome, original))
+            where = None if candidate.error is not None else query
+            failed.append(FailedDocument(index, candidate.document.id, outcome, original, where))
         else:
             scores[index] = outcome
     return scores, failed
@@ -60,7 +61,11 @@ def _probability(score: float) -> float:
     return math.exp(score) / (1.0 + math.exp(score))
 
 
-def raise_failed(failed: Sequence[FailedDocument], result: object) -> None:
-    """Raise RejectedDocumentsError around what was computed, if any document failed."""
-    if failed:
-        raise RejectedDocumentsError(failed, result)
+def raise_failed(failed: Sequence[Sequence[FailedDocument]], result: object) -> None:
+    """Raise RejectedDocumentsError around what was computed, if any document failed.
+
+    ``failed``: one list a query. A document that failed in itself is named once.
+    """
+    distinct = {(id(item.document), item.query): item for row in failed for item in row}
+    if distinct:
+        raise RejectedDocumentsError(list(distinct.values()), result)

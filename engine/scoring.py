@@ -7,7 +7,7 @@ pair; in the last, only the last token's query, attention and MLP.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -43,16 +43,17 @@ def score_pairs(
     batch_tokens: int,
     backend: str,
     meter: Meter,
+    step: Callable[[int], None],
 ) -> Tensor:
     """Raw logit differences, float32 [pairs], on the CPU.
 
     ``batch_tokens`` bounds the rows of a batch (one pair may exceed it alone); no score depends on
-    it.
+    it. ``step`` is told the number of pairs of each batch done.
     """
-    scores = [
-        _Batch(model, header, batch, band, backend, meter).scores()
-        for batch in _batches(pairs, batch_tokens)
-    ]
+    scores = []
+    for batch in _batches(pairs, batch_tokens):
+        scores.append(_Batch(model, header, batch, band, backend, meter).scores())
+        step(len(batch))
     return torch.cat(scores).cpu() if scores else torch.empty(0)
 
 

@@ -12,6 +12,9 @@ from .prefix import read_prefixes
 from .prompt import Segment
 from .state import EngineState
 
+READ_TOKENS = 1_024
+"""Tokens read in one packed pass: enough for full-speed products, few enough to see progress."""
+
 Deliver: TypeAlias = Callable[[PrefixEntry], None]
 
 
@@ -24,26 +27,26 @@ class Shelf:
         self._waiting: dict[str, tuple[Segment, list[Deliver]]] = {}
         self._tokens = 0
 
-    def want(self, segment: Segment, deliver: Deliver) -> str:
-        """Ask for a segment's entry; returns its key.
+    def key(self, segment: Segment) -> str:
+        """The cache key of a segment's entry behind this header."""
+        return self._state.prefix_key(self.header, segment)
 
-        ``deliver`` is called now on a hit, otherwise at the latest by ``flush``.
-        """
-        key = self._state.prefix_key(self.header, segment)
+    def want(self, segment: Segment, deliver: Deliver) -> None:
+        """Ask for a segment's entry: ``deliver`` is called now on a hit, else by ``flush``."""
+        key = self.key(segment)
         if key in self._waiting:
             self._waiting[key][1].append(deliver)
-            return key
+            return
         entry = self._state.cache.get(key, PrefixEntry)
         if entry is not None:
             self._packer.meter.count(cache_hits=1)
             deliver(entry)
-            return key
+            return
         self._packer.meter.count(cache_misses=1)
         self._waiting[key] = (segment, [deliver])
         self._tokens += len(segment)
-        if self._tokens >= self._state.batch_tokens:
+        if self._tokens >= min(READ_TOKENS, self._state.batch_tokens):
             self.flush()
-        return key
 
     def flush(self) -> None:
         """Read everything that is waiting, keep it, deliver it."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,13 +10,15 @@ from minireranker.cache import MemoryCache, PrefixEntry, SuffixEntry, entry_key
 from minireranker.configs import Profile
 from minireranker.models.qwen3_vl import Qwen3VL
 
+from .features import FeatureReader
 from .library import Library
 from .packing import Packer
 from .prefix import Band, Header, read_header
 from .prompt import Prompt, Segment
+from .work import Meter
 
-HEADERS_KEPT = 64
-"""Instructions whose header K/V stay: a few megabytes each at 2B."""
+HEADER_BYTES = 2**28
+"""Bound on the K/V of headers, beside the cache: a few megabytes an instruction at 2B."""
 
 
 @dataclass(eq=False)
@@ -37,18 +38,23 @@ class EngineState:
     backend: str
     batch_tokens: int
     library: Library = field(default_factory=Library)
-    _headers: OrderedDict[bytes, Header] = field(default_factory=OrderedDict)
+    _headers: MemoryCache = field(default_factory=lambda: MemoryCache(HEADER_BYTES))
+
+    def packer(self, meter: Meter) -> Packer:
+        """What turns segments into decoder input, counting with ``meter``."""
+        features = FeatureReader(
+            self.model, self.pixel_mean, self.pixel_std, self.cache, self.identity, meter
+        )
+        return Packer(self.model, features, meter)
 
     def header(self, segment: Segment, packer: Packer) -> Header:
-        """K and V of a header, computed once while it is among the last ones used."""
-        key = segment.digest()
-        if key not in self._headers:
-            exit_layer = self.band.exit_layer
-            self._headers[key] = read_header(packer, segment, exit_layer, self.backend)
-        self._headers.move_to_end(key)
-        while len(self._headers) > HEADERS_KEPT:
-            self._headers.popitem(last=False)
-        return self._headers[key]
+        """K and V of a header, computed once while it is in use."""
+        key = segment.digest().hex()
+        header = self._headers.get(key, Header)
+        if header is None:
+            header = read_header(packer, segment, self.band.exit_layer, self.backend)
+            self._headers.put(key, header)
+        return header
 
     def prefix_key(self, header: Segment, segment: Segment) -> str:
         """The cache key of a first segment behind a header."""

@@ -28,7 +28,7 @@ def read_suffixes(
     backend: str,
 ) -> list[SuffixEntry]:
     """States entering ``meeting_layer``, one for each (segment, absolute start)."""
-    packed = packer.pack(segments, starts)
+    packed = packer.pack(segments, starts, keep_features=True)
 
     def attend(layer: int, heads: Projected) -> Tensor:
         return band_attention(

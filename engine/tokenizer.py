@@ -28,14 +28,21 @@ class TextTokenizer:
     def __init__(self, tokenizer_json: str) -> None:
         """``tokenizer_json``: the tokenizers library's serialisation.
 
-        Raises CheckpointError where ``yes``, ``no`` or a control token is not one token.
+        Raises CheckpointError where it cannot be read, and where ``yes``, ``no`` or a control token
+        is not one token.
         """
         parts = json.loads(tokenizer_json)
         added = {entry["content"]: int(entry["id"]) for entry in parts["added_tokens"]}
         parts.update(added_tokens=[], post_processor=None, truncation=None, padding=None)
-        self._plain = Tokenizer.from_str(json.dumps(parts))
+        try:
+            self._plain = Tokenizer.from_str(json.dumps(parts))
+        except Exception as error:  # the tokenizers library raises bare Exception
+            raise CheckpointError(
+                f"the tokenizer cannot be read ({error}); download it again"
+            ) from error
         vocabulary = self._plain.get_vocab()
-        self._longest = max(map(len, vocabulary))
+        self.longest = max(map(len, vocabulary))
+        """Characters of the longest token, at least."""
         self.control = {name: added.get(name, -1) for name in CONTROL_TOKENS}
         self.yes, self.no = vocabulary.get("yes", -1), vocabulary.get("no", -1)
         missing = [name for name, found in self.control.items() if found < 0]
@@ -65,7 +72,7 @@ class TextTokenizer:
 
     def cut_text(self, text: str, tokens: int) -> str:
         """The longest beginning of ``text`` found that has at most ``tokens`` tokens."""
-        text = text[: max(tokens, 0) * self._longest]  # no token has more characters
+        text = text[: max(tokens, 0) * self.longest]  # no token has more characters
         while text and tokens > 0:
             encoding = self._encode(text)
             if len(encoding.ids) <= tokens:
@@ -76,11 +83,17 @@ class TextTokenizer:
         return ""
 
     def _encode(self, text: str) -> Encoding:
-        try:
-            text.encode("utf-8")
-        except UnicodeEncodeError as error:
-            raise InputError(
-                f"text has a lone surrogate at character {error.start}: not valid Unicode; "
-                "decode it with errors='replace' before passing it"
-            ) from None
+        require_unicode(text)
         return self._plain.encode(text, add_special_tokens=False)
+
+
+def require_unicode(text: str) -> None:
+    """Raise InputError for a ``str`` that no encoding has: one with lone surrogates."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        before = text[max(0, error.start - 24) : error.start]
+        raise InputError(
+            f"text has a lone surrogate, {text[error.start]!r} after {before!r}: not valid "
+            "Unicode; decode it with errors='replace' before passing it"
+        ) from None

@@ -21,7 +21,7 @@ class RankedDocument:
     """Raw logit difference ``(w_yes - w_no) . h``; ranks are by this."""
     probability: float
     """Sigmoid of the score."""
-    document: Any = field(repr=False)
+    document: Any = field(repr=False, compare=False)
     """What the caller passed."""
 
 
@@ -32,12 +32,15 @@ class FailedDocument:
     index: int
     id: str | None
     error: MinirerankerError
-    document: Any = field(repr=False)
+    document: Any = field(repr=False, compare=False)
+    query: int | None = None
+    """The query it failed for, counted from 0; None: for every query of the call."""
 
     def __str__(self) -> str:
         """Which document, and what was wrong with it."""
         name = f" ({self.id})" if self.id else ""
-        return f"document {self.index}{name}: {self.error}"
+        which = "" if self.query is None else f" for query {self.query}"
+        return f"document {self.index}{name}{which}: {self.error}"
 
 
 @dataclass(frozen=True)
@@ -75,14 +78,6 @@ class Work:
     def token_layers(self) -> int:
         """What a call with a warm cache pays: second segments below the band, and pairs in it."""
         return self.suffix_token_layers + self.pair_token_layers
-
-    def __add__(self, other: Work) -> Work:
-        """Field by field."""
-        return Work(*(getattr(self, f) + getattr(other, f) for f in self.__dataclass_fields__))
-
-    def __sub__(self, other: Work) -> Work:
-        """Field by field."""
-        return Work(*(getattr(self, f) - getattr(other, f) for f in self.__dataclass_fields__))
 
 
 @dataclass(frozen=True)

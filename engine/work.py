@@ -17,6 +17,7 @@ class Meter:
         """All zero."""
         self._counts: Counter[str] = Counter()
         self._seconds: defaultdict[str, float] = defaultdict(float)
+        self._inner = [0.0]
 
     def count(self, **amounts: int) -> None:
         """Add to fields of Work."""
@@ -24,12 +25,15 @@ class Meter:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Time a block as one of the fields of Timings."""
+        """Time a block as one of the fields of Timings; what stages inside it take is theirs."""
         start = time.perf_counter()
+        self._inner.append(0.0)
         try:
             yield
         finally:
-            self._seconds[name] += time.perf_counter() - start
+            elapsed = time.perf_counter() - start
+            self._seconds[name] += elapsed - self._inner.pop()
+            self._inner[-1] += elapsed
 
     @property
     def work(self) -> Work:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from minireranker import Document, Limits, Profile, Query, Reranker, Template
@@ -99,7 +99,11 @@ ROWS += [("video", "image"), ("text", "text"), ("video", "text")]
 
 @pytest.mark.parametrize(("query_kind", "document_kind"), ROWS)
 @settings(
-    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=8,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    # Not shrunk: every example runs a model twice, and the drawn values are printed anyway.
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],
 )
 @given(data=st.data())
 def test_cached_scores_equal_the_full_sequence(
@@ -118,16 +122,20 @@ def test_cached_scores_equal_the_full_sequence(
     expected = np.array(oracle.scores(reranker, Query(**query), documents))
     again = reranker.score([Query(**query)], documents)[0]
     assert np.array_equal(scores, again), "a warm cache changed a score"
-    # The spread of a whole batch, not of three documents that may be alike.
-    spread = max(float(expected.std()), 0.1)
-    assert np.abs(scores - expected).max() <= 1e-4 * spread
+    # Documents may be alike here, down to equal ones: the bar cannot be below what float32
+    # resolves, 5e-6 of scores near one. A batch with a spread of its own is held below.
+    assert np.abs(scores - expected).max() <= 1e-4 * max(float(expected.std()), 0.05)
 
 
-def test_the_spread_assumed_above_is_one_the_model_has(
-    dense: Reranker, picture: Callable[..., Any]
+def test_within_a_batch_the_bar_is_its_own_spread(
+    tiny: Path, oracle: FullSequenceModel, picture: Callable[..., Any]
 ) -> None:
-    documents = [picture(64, 96, seed) for seed in range(12)]
-    assert dense.score(["a red circle"], documents).std() > 0.1
+    documents = [picture(64 + 32 * (n % 3), 64 + 32 * (n % 5), n) for n in range(24)]
+    for profile in ("mini", "dense", Profile(exit_layer=5, band=(1, 4))):
+        reranker = Reranker.from_pretrained(tiny, profile=profile, dtype="float32")
+        scores = reranker.score("a red circle", documents)[0]
+        expected = np.array(oracle.scores(reranker, "a red circle", documents))
+        assert np.abs(scores - expected).max() <= 1e-4 * expected.std()
 
 
 @pytest.mark.parametrize("name", ["dense", "dense-query-first"])

@@ -16,6 +16,7 @@ from PIL import Image
 from minireranker import (
     Document,
     DocumentId,
+    Limits,
     MemoryCache,
     Profile,
     Query,
@@ -26,11 +27,13 @@ from minireranker.errors import (
     CheckpointError,
     ConfigurationError,
     EmptyQueryError,
+    InputError,
     MediaError,
     NoDocumentsError,
     NonFiniteScoreError,
     ProfileError,
     RejectedDocumentsError,
+    TooLongError,
     UnknownDocumentError,
     UnknownProfileError,
 )
@@ -159,6 +162,45 @@ class TestIds:
         reranker.index([path])
         assert len(reranker.rank(QUERY, list(ids)[:1])) == 1
 
+    def test_other_content_under_an_id_replaces_all_of_it(
+        self, mini: Reranker, picture: Callable[..., Any]
+    ) -> None:
+        old, new = picture(64, 64, 1), picture(64, 64, 2)
+        mini.index([Document(image=old, id="x")], instruction="one")
+        mini.index([Document(image=new, id="x")], instruction="two")
+        assert mini.score(QUERY, [DocumentId("x")], instruction="two") == mini.score(
+            QUERY, [new], instruction="two"
+        )
+        ranking = mini.rank(QUERY, [DocumentId("x")], instruction="one")
+        assert "instruction" in str(ranking.failed[0])
+
+    def test_a_file_that_changed_is_not_what_was_indexed(
+        self, mini: Reranker, picture: Callable[..., Any], tmp_path: Path
+    ) -> None:
+        path = tmp_path / "page.png"
+        path.write_bytes(encoded(picture(64, 64, 1)))
+        ids = mini.index([path])
+        path.write_bytes(encoded(picture(64, 64, 2)))
+        assert len(mini.rank(QUERY, list(ids))) == 1, "the entry is still there"
+        mini.cache.clear()
+        assert "has changed" in str(mini.rank(QUERY, list(ids)).failed[0])
+
+    def test_entries_that_did_not_stay_are_spoken_of(
+        self, tiny: Path, picture: Callable[..., Any], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        cache = MemoryCache(0)
+        reranker = Reranker.from_pretrained(tiny, profile="mini", dtype="float32", cache=cache)
+        reranker.index([picture(64, 64)])
+        assert "1 of 1 entries did not stay" in caplog.text
+
+    def test_changing_the_callers_list_changes_no_document(self, mini: Reranker) -> None:
+        texts = ["a text"]
+        document = Document(text=texts, id="x")
+        mini.index([document])
+        texts.append("more")
+        mini.cache.clear()
+        assert mini.score(QUERY, [DocumentId("x")]) == mini.score(QUERY, ["a text"])
+
     def test_another_instruction_reads_again_what_it_can(
         self, mini: Reranker, picture: Callable[..., Any], tmp_path: Path
     ) -> None:
@@ -224,6 +266,76 @@ class TestBadInput:
         assert np.isnan(result[:, 1]).all()
         assert (result[:, [0, 2]] == mini.score([QUERY, "revenue"], [good, good])).all()
 
+    def test_what_index_gave_for_a_failed_document_is_no_document(
+        self, mini: Reranker, picture: Callable[..., Any]
+    ) -> None:
+        ids = mini.index([picture(64, 64), b"junk"])
+        ranking = mini.rank(QUERY, list(ids))
+        assert [hit.index for hit in ranking] == [0]
+        assert "None is no document" in str(ranking.failed[0])
+
+    def test_a_query_that_fails_takes_no_other_with_it(
+        self, tiny: Path, picture: Callable[..., Any]
+    ) -> None:
+        profile = Profile(limits=Limits(max_tokens=700, max_suffix_tokens=200))
+        reranker = Reranker.from_pretrained(tiny, profile=profile, dtype="float32")
+        large = {"image": picture(1024, 1024)}
+        documents = ["a text", picture(64, 64)]
+        with pytest.raises(RejectedDocumentsError, match="for query 0") as raised:
+            reranker.score([large, QUERY], documents)
+        result = raised.value.result
+        assert isinstance(result, np.ndarray)
+        assert np.isnan(result[0]).all()
+        assert (result[1] == reranker.score(QUERY, documents)[0]).all()
+        with pytest.raises(InputError, match="surrogate"):
+            reranker.score([QUERY, "\ud800"], documents)
+
+    def test_a_document_that_fails_for_all_queries_is_named_once(self, mini: Reranker) -> None:
+        with pytest.raises(RejectedDocumentsError, match=r"1 document\(s\) failed") as raised:
+            mini.score([QUERY, "revenue"], ["a text", b"junk"])
+        assert [item.query for item in raised.value.failed] == [None]
+
+    @pytest.mark.parametrize(
+        "odd",
+        [{1: "a", "foo": 2}, {"id": [1]}, {"text": "x", "id": 5}, {"importances": [[1.0]]}, None],
+    )
+    def test_odd_documents_are_named(self, mini: Reranker, odd: Any) -> None:
+        assert len(mini.rank(QUERY, ["a text", odd]).failed) == 1
+        assert mini.index(["a text", odd])[1] is None
+
+    @pytest.mark.parametrize("documents", [None, 5])
+    def test_no_list_of_documents(self, mini: Reranker, documents: Any) -> None:
+        with pytest.raises(InputError, match="pass a list of documents"):
+            mini.rank(QUERY, documents)
+
+    def test_one_document_need_not_be_a_list(
+        self, mini: Reranker, picture: Callable[..., Any], tmp_path: Path
+    ) -> None:
+        pixels = picture(64, 96)
+        path = tmp_path / "page.png"
+        path.write_bytes(encoded(pixels))
+        expected = mini.score(QUERY, [pixels])
+        for one in (pixels, path, Image.fromarray(pixels), encoded(pixels), {"image": pixels}):
+            assert mini.score(QUERY, one) == expected
+        assert len(mini.rank(QUERY, (text for text in ("one", "two")))) == 2
+        assert mini.score((text for text in ("one", "two")), ["three"]).shape == (2, 1)
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [{"top_k": "2"}, {"top_k": -1}, {"top_k": 1.5}, {"instruction": ["a"]}, {"instruction": 5}],
+    )
+    def test_arguments_of_the_wrong_kind(self, mini: Reranker, arguments: dict[str, Any]) -> None:
+        with pytest.raises(ConfigurationError, match=next(iter(arguments))):
+            mini.rank(QUERY, ["a text"], **arguments)
+
+    def test_an_instruction_without_end(self, mini: Reranker) -> None:
+        with pytest.raises(TooLongError, match="instruction makes a header of"):
+            mini.rank(QUERY, ["a text"], instruction="find pages about money " * 5000)
+
+    def test_an_id_is_no_query(self, mini: Reranker) -> None:
+        with pytest.raises(InputError, match="stands for a document"):
+            mini.rank(DocumentId("x"), ["a text"])
+
     @pytest.mark.parametrize("query", ["", "  \n", {}, None, {"text": []}, Query()])
     def test_an_empty_query(self, mini: Reranker, query: Any) -> None:
         with pytest.raises(EmptyQueryError, match="neither text nor an image"):
@@ -261,6 +373,10 @@ class TestLoading:
             ({"dtype": "float16"}, ConfigurationError, "float16 on a CPU"),
             ({"backend": "cuda"}, ConfigurationError, "packed"),
             ({"batch_tokens": 0}, ConfigurationError, "batch_tokens"),
+            ({"batch_tokens": "a"}, ConfigurationError, "batch_tokens"),
+            ({"device": "meta"}, ConfigurationError, "meta"),
+            ({"dtype": ["x"]}, ConfigurationError, "bfloat16"),
+            ({"cache": "a folder"}, ConfigurationError, "MemoryCache"),
         ],
     )
     def test_each_names_itself(
@@ -304,18 +420,6 @@ def test_two_models_share_a_cache_without_mixing(tiny: Path, picture: Callable[.
         scores[str(name)] = shared.score(QUERY, documents).item()
         assert shared.score(QUERY, documents) == alone.score(QUERY, documents)
     assert len(set(scores.values())) == 4
-
-
-def test_progress_is_drawn_only_after_two_seconds(
-    mini: Reranker, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    mini.rank(QUERY, ["one", "two"], progress=True)
-    assert capsys.readouterr().err == ""
-    monkeypatch.setattr("minireranker.engine.progress.PATIENCE", 0.0)
-    mini.rank(QUERY, ["one", "two"], progress=False)
-    assert capsys.readouterr().err == ""
-    mini.rank(QUERY, ["one", "two"], progress=True)
-    assert "reranking" in capsys.readouterr().err
 
 
 @pytest.mark.gpu

@@ -104,6 +104,35 @@ def test_roles_swap_for_a_visual_query(tiny: Path, picture: Callable[..., Any]) 
     assert wider.work.suffix_token_layers > 0, "a span not seen before"
 
 
+@pytest.mark.parametrize("profile", ["dense-query-first", "mini"])
+def test_pixels_of_a_second_segment_are_seen_once_too(
+    tiny: Path, picture: Callable[..., Any], profile: str
+) -> None:
+    """Documents behind the query; or a visual query behind documents of many spans."""
+    reranker = Reranker.from_pretrained(tiny, profile=profile, dtype="float32", batch_tokens=8)
+    documents = [picture(64, 64 + 32 * n, n) for n in range(4)]
+    reranker.index(documents)
+    if profile == "mini":
+        work = reranker.rank({"image": picture(64, 96, 50)}, documents).work
+        assert work.vision_patches == 4 * 6, "one query, whatever the spans and batches"
+    for query in ("one", "a second query", "a third one, longer"):
+        assert reranker.rank(query, documents).work.vision_patches == 0
+
+
+def test_what_a_call_holds_beside_the_cache_is_bounded(
+    tiny: Path, picture: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Chunks close on bytes: with a tiny bound every document is scored on its own."""
+    reranker = Reranker.from_pretrained(tiny, profile="mini", dtype="float32")
+    documents = [picture(64, 64, n) for n in range(6)]
+    expected = reranker.score("a query", documents)
+    reranker.cache.clear()
+    monkeypatch.setattr("minireranker.engine.call.HELD_BYTES", 1)
+    work = reranker.rank("a query", documents).work
+    assert work.suffix_token_layers > 0
+    assert (reranker.score("a query", documents) == expected).all()
+
+
 def test_importances_halve_what_is_kept(tiny: Path, picture: Callable[..., Any]) -> None:
     reranker = Reranker.from_pretrained(tiny, profile="mini", dtype="float32")
     whole = reranker.index([picture(64, 320)])

@@ -1,10 +1,20 @@
 # Every target makes the virtual environment it needs: `make demo` and `make test` work first.
-# A machine without CUDA: `make test TORCH_INDEX=https://download.pytorch.org/whl/cpu`.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+
+# Without an NVIDIA driver torch is a CPU build, not gigabytes of CUDA: one that pip finds on this
+# machine, else the one of CPU_INDEX, if that answers within three seconds, else what pip chooses.
+# `make dev TORCH_INDEX=URL` takes torch from there, whatever the machine.
 TORCH_INDEX ?=
-PIP_INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
+CPU_INDEX := https://download.pytorch.org/whl/cpu
+TORCH := $(BIN)/pip install --quiet --no-deps -c constraints.txt torch
+# The alarm ends a name look-up too, which a time-out of urlopen does not.
+ANSWERS := $(BIN)/python -c \
+	'import signal, urllib.request as web; signal.alarm(3); web.urlopen("$(CPU_INDEX)/torch/")'
+
+BENCH_SIZE ?= 2b
+BENCH_OUT ?= bench/results/engine-$(BENCH_SIZE)-cpu.json
 
 .PHONY: dev demo test lint wheel bench clean
 
@@ -13,7 +23,13 @@ dev: $(VENV)/.installed
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet $(PIP_INDEX) -c constraints.txt -e '.[dev]'
+ifdef TORCH_INDEX
+	$(TORCH) --index-url $(TORCH_INDEX)
+else
+	command -v nvidia-smi >/dev/null || $(TORCH) --no-index 2>/dev/null || \
+		! $(ANSWERS) 2>/dev/null || $(TORCH) --index-url $(CPU_INDEX)
+endif
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev]'
 	touch $@
 
 .typecheck/minireranker:
@@ -23,8 +39,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 demo: dev
 	$(BIN)/minireranker demo --out demo
 
+# Waiting OpenMP threads sleep instead of spinning: on a machine that is busy with something else
+# the tests took twenty times as long without it.
 test: dev
-	$(BIN)/pytest
+	OMP_WAIT_POLICY=passive $(BIN)/pytest
 
 lint: dev .typecheck/minireranker
 	$(BIN)/ruff check .
@@ -35,7 +53,7 @@ wheel: dev
 	$(BIN)/python -m build --wheel
 
 bench: dev
-	$(BIN)/minireranker bench engine
+	$(BIN)/minireranker bench engine --size $(BENCH_SIZE) --out $(BENCH_OUT)
 
 clean:
 	rm -rf build dist .typecheck demo *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -87,8 +87,11 @@ def _damage(drawings: Sequence[Drawing]) -> Path:
     """Half of the first JPEG (the second drawing is one), as a file of its own."""
     whole = next(drawing.path for drawing in drawings if drawing.path.suffix == ".jpg")
     path = whole.with_name(DAMAGED)
-    data = whole.read_bytes()
-    path.write_bytes(data[: len(data) // 2])
+    try:
+        data = whole.read_bytes()
+        path.write_bytes(data[: len(data) // 2])
+    except OSError as error:
+        raise ConfigurationError(f"cannot write {path} ({error.strerror}); free it") from error
     return path
 
 

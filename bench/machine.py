@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import resource
 import shlex
 import statistics
 import subprocess
@@ -35,8 +34,20 @@ def describe_machine() -> dict[str, Any]:
 
 
 def peak_memory() -> int:
-    """Bytes: the largest resident size of this process so far."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    """Bytes: the largest resident size of this process so far.
+
+    From Linux itself where there is one: ``getrusage`` begins with what the process was forked
+    from, a launcher of any size.
+    """
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        import resource
+
+        largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return largest if sys.platform == "darwin" else largest * 1024
+    (line,) = [line for line in lines if line.startswith("VmHWM:")]
+    return int(line.split()[1]) * 1024
 
 
 def median_seconds(work: Callable[[], object], repeats: int) -> float:
@@ -51,7 +62,7 @@ def median_seconds(work: Callable[[], object], repeats: int) -> float:
 
 
 def gemm_rate(rows: int, inner: int, columns: int, dtype: Any, repeats: int = 9) -> float:
-    """FLOP/s of one product [rows, inner] x [inner, columns] here and now, the best of several."""
+    """FLOP/s of a product [rows, inner] x [inner, columns] on the CPU now, the best of several."""
     import torch
 
     left = torch.randn(rows, inner).to(dtype)
@@ -78,6 +89,8 @@ def _cpu_name() -> str:
 
 def _revision() -> str | None:
     root = Path(__file__).resolve().parent.parent
+    if not (root / ".git").exists():
+        return None  # installed: a repository further up would be another project's
     try:
         out = subprocess.run(
             ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"],

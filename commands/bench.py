@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from minireranker.errors import ConfigurationError
 
 app = typer.Typer(help="Measure on this machine.", no_args_is_help=True)
 
@@ -26,12 +31,14 @@ def engine(
         str, typer.Option(help="Size of the synthetic checkpoint: tiny, 2b, 4b or 8b.")
     ] = "tiny",
     profile: Annotated[str, typer.Option(help="Profile of the reduced pass.")] = "mini",
-    dtype: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "bfloat16",
+    dtype: Annotated[str, typer.Option(help="auto, float32 or bfloat16.")] = "bfloat16",
     documents: Annotated[int, typer.Option(help="Images ranked.", min=2)] = 100,
     side: Annotated[int, typer.Option(help="Side of the square images, pixels.", min=64)] = 512,
     repeats: Annotated[int, typer.Option(help="Timed warm passes.", min=1)] = 3,
     sample: Annotated[int, typer.Option(help="Pairs timed on the dense model.", min=1)] = 3,
-    out: Annotated[Path | None, typer.Option(help="Write the result here as JSON.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(dir_okay=False, help="Write the result here as JSON.")
+    ] = None,
 ) -> None:
     """One query against cached images: the reduced pass beside the dense model, in one run."""
     import tempfile
@@ -39,15 +46,44 @@ def engine(
     from minireranker.bench.engine import EngineBench, run
     from minireranker.models.synth import synthesize
 
+    _check_target(out)
+    say = _clock()
     with tempfile.TemporaryDirectory(prefix="minireranker-bench-") as scratch:
-        checkpoint = model or synthesize(Path(scratch) / f"synthetic-{size}", size)
-        bench = EngineBench(checkpoint, profile, dtype, documents, side, repeats, sample)
-        result = run(bench, progress=None)
+        if model is None:
+            say(f"writing a checkpoint of size {size} with random weights")
+            model = synthesize(Path(scratch) / f"synthetic-{size}", size)
+        bench = EngineBench(model, profile, dtype, documents, side, repeats, sample)
+        result = run(bench, say, progress=None)
+    say("done")
     _show(result)
     if out is not None:
+        _write(out, result)
+
+
+def _clock() -> Callable[[str], None]:
+    """Says a line on stderr, after the seconds passed."""
+    start = time.perf_counter()
+    return lambda line: typer.echo(f"{time.perf_counter() - start:6.1f} s  {line}", err=True)
+
+
+def _check_target(out: Path | None) -> None:
+    """A result that cannot be written should be known before the measuring, not after."""
+    if out is None:
+        return
+    above = next(folder for folder in out.absolute().parents if os.path.lexists(folder))
+    if not os.path.isdir(above):
+        raise ConfigurationError(f"--out {out}: {above} is no folder; name another file")
+    if not os.access(out if os.path.exists(out) else above, os.W_OK):
+        raise ConfigurationError(f"--out {out}: cannot be written to; name another file")
+
+
+def _write(out: Path, result: dict[str, Any]) -> None:
+    try:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-        typer.echo(f"written: {out}", err=True)
+    except OSError as error:
+        raise ConfigurationError(f"--out {out}: {error.strerror}; name another file") from error
+    typer.echo(f"written: {out}", err=True)
 
 
 def _show(result: dict[str, Any]) -> None:

@@ -11,23 +11,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from minireranker.engine.content import Document
+from minireranker.engine.content import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Document
 from minireranker.errors import InputError, NoDocumentsError
 
 from .sources_jsonl import read_jsonl
 from .sources_pdf import read_pdf
+from .unreadable import unreadable
 
-__all__ = ["IMAGE_SUFFIXES", "VIDEO_SUFFIXES", "SourceFile", "find_files", "read_documents"]
+__all__ = ["SourceFile", "find_files", "read_documents"]
 
 _LOGGER = logging.getLogger(__name__)
-
-IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
-"""What a folder is searched for, and what counts as a picture."""
-
-VIDEO_SUFFIXES = frozenset(
-    {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm"}
-)
-"""What a folder is searched for, and what counts as a video."""
 
 
 @dataclass(frozen=True)
@@ -60,10 +53,11 @@ def find_files(sources: Sequence[str]) -> list[SourceFile]:
 def read_documents(files: Sequence[SourceFile], max_pixels: int) -> list[Document]:
     """The documents in files: one each, except for `.jsonl` (one a line) and `.pdf` (one a page).
 
-    A `.txt` is text, a video suffix a video, and everything else an image, whatever its suffix:
-    what is not one after all is for the engine to name. ``max_pixels``: the size (width x height)
-    a rendered page stays below. Raises InputError for a text, JSONL or PDF file that cannot be
-    read, and NoDocumentsError where the files are empty.
+    A `.txt` is text, a video suffix a video, and everything else an image, whatever its suffix.
+    Pixels are read by the engine, pages rendered then; a text, line or PDF file that cannot be
+    read is a document that fails there with its reason, like a broken image. ``max_pixels``: the
+    size (width x height) a rendered page stays below. Raises InputError for a JSONL file that
+    cannot be opened, NoDocumentsError where the files are empty, MissingDependencyError.
     """
     documents = [document for file in files for document in _read(file, max_pixels)]
     if not documents:
@@ -74,9 +68,10 @@ def read_documents(files: Sequence[SourceFile], max_pixels: int) -> list[Documen
 
 def _expand(source: str) -> list[SourceFile]:
     path = Path(source)
-    if path.is_dir():
+    # Not Path.is_dir: it raises for what can be no name at all, a whole sentence for instance.
+    if os.path.isdir(path):
         return _walk(path)
-    if path.exists():
+    if os.path.exists(path):
         return [SourceFile(path, _label(path, path.parent))]
     matches = sorted(glob.glob(source, recursive=True), key=_natural_key)
     if not matches:
@@ -138,15 +133,18 @@ def _read(file: SourceFile, max_pixels: int) -> Iterator[Document]:
     elif suffix == ".pdf":
         yield from read_pdf(file.path, file.label, max_pixels)
     elif suffix == ".txt":
-        yield Document(text=_text(file), id=file.label)
+        yield _text(file)
     elif suffix in VIDEO_SUFFIXES:
         yield Document(video=file.path, id=file.label)
     else:
         yield Document(image=file.path, id=file.label)
 
 
-def _text(file: SourceFile) -> str:
+def _text(file: SourceFile) -> Document:
     try:
-        return file.path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{file.path}: {error}; a text document is readable UTF-8") from error
+        return Document(text=file.path.read_text(encoding="utf-8-sig"), id=file.label)
+    except OSError as error:
+        reason = f"cannot be read: {error.strerror or error}; check the path"
+    except UnicodeDecodeError:
+        reason = "not UTF-8; write the file in that encoding"
+    return unreadable(file.label, InputError(f"{file.path}: {reason}"))

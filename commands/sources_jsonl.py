@@ -10,54 +10,68 @@ from typing import Any
 from minireranker.engine.content import Document
 from minireranker.errors import InputError
 
+from .unreadable import unreadable
+
 __all__ = ["read_jsonl"]
 
 
 def read_jsonl(path: Path, label: str) -> Iterator[Document]:
-    """One Document a line that is not blank; its id is the line's, or ``label#line=N`` from 1.
+    """One Document a line that is not blank; its id is the line's own, or ``label:N`` from 1.
 
-    Paths of images and videos are relative to the file's folder. Raises InputError naming file
-    and line for what is not such an object.
+    Paths of images and videos are relative to the file's folder. A line that is no such object is
+    a document ``label:N`` that fails with the reason when it is read. Raises InputError for a file
+    that cannot be opened.
     """
     try:
-        with path.open(encoding="utf-8-sig") as lines:
+        with path.open("rb") as lines:
             for number, line in enumerate(lines, 1):
                 if line.strip():
                     yield _document(line, path, number, label)
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: {error}; a JSONL file is readable UTF-8") from error
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}; check the path") from error
 
 
-def _document(line: str, path: Path, number: int, label: str) -> Document:
-    where = f"{path}, line {number}"
+def _document(line: bytes, path: Path, number: int, label: str) -> Document:
+    name = f"{label}:{number}"
     try:
-        fields = json.loads(line)
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise InputError(f"{where}: not JSON ({error}); write one object a line") from error
-    if not isinstance(fields, dict):
-        raise InputError(f"{where}: {type(fields).__name__}; write one JSON object a line")
-    known = Document.__dataclass_fields__
-    if unknown := sorted(set(fields) - set(known)):
-        raise InputError(f"{where}: unknown field(s) {unknown}; a document has {', '.join(known)}")
-    if all(fields.get(name) is None for name in ("text", "image", "video")):
-        raise InputError(f"{where}: nothing to rank; give it a text, an image or a video")
-    _check_strings(fields, where)
-    for name in ("image", "video"):
-        fields[name] = _resolved(fields.get(name), path.parent)
-    return Document(**{**fields, "id": fields.get("id") or f"{label}#line={number}"})
+        fields = _fields(line)
+        for key in ("image", "video"):
+            if key in fields:
+                fields[key] = _located(fields[key], path.parent)
+        document = Document.of({"id": name, **fields})
+        if document.is_reference:
+            raise InputError("nothing to rank; give it a text, an image or a video")
+        return document
+    except InputError as error:
+        return unreadable(name, type(error)(f"{path}, line {number}: {error}"))
 
 
-def _check_strings(fields: dict[str, Any], where: str) -> None:
+def _fields(line: bytes) -> dict[str, Any]:
+    """The line's object, without what is null or an empty id.
+
+    Its strings are checked here: the engine would take numbers for pixels.
+    """
+    try:
+        found = json.loads(line.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise InputError("not UTF-8; write the file in that encoding") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"not JSON ({error}); write one object a line") from error
+    if not isinstance(found, dict):
+        raise InputError(f"{type(found).__name__}; write one JSON object a line")
+    fields = {k: v for k, v in found.items() if v is not None and (k, v) != ("id", "")}
     for name in ("text", "image", "video"):
-        value = fields.get(name)
+        value = fields.get(name, "")
         values = value if isinstance(value, list) else [value]
-        if not values or (value is not None and not all(isinstance(v, str) for v in values)):
-            raise InputError(f"{where}: {name} = {value!r}; write a string or a list of strings")
-    if not isinstance(fields.get("id"), str | None):
-        raise InputError(f"{where}: id = {fields['id']!r}; write a string")
+        if not values or not all(isinstance(item, str) for item in values):
+            raise InputError(f"{name} = {value!r:.80}; write a string or a list of strings")
+    return fields
 
 
-def _resolved(value: Any, folder: Path) -> Any:
+def _located(value: Any, folder: Path) -> Any:
+    """Paths from the file's folder. A URL stays one, for the engine to say that it fetches none."""
     if isinstance(value, list):
-        return [folder / item for item in value]
-    return None if value is None else folder / value
+        return [_located(item, folder) for item in value]
+    if "://" in value or value.startswith("data:"):
+        return value
+    return folder / value

@@ -1,54 +1,86 @@
-"""Documents from a PDF file: one a page, rendered to a picture."""
+"""Documents from a PDF file: one a page, rendered when the engine reads it."""
 
 from __future__ import annotations
 
-import io
 import math
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from minireranker.engine.content import Document
 from minireranker.errors import MediaError, MissingDependencyError
 
-__all__ = ["read_pdf"]
+from .unreadable import unreadable
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+__all__ = ["Page", "read_pdf"]
 
 _DPI = 150
 _POINTS_AN_INCH = 72
+_one_at_a_time = threading.Lock()
+"""PDFium is not safe for threads, whatever the file."""
+
+
+@dataclass(frozen=True)
+class Page:
+    """A lazy image (see ``ImageSource``) of a page: rendered at each call, never held.
+
+    At 150 dpi, or smaller so that width x height stays below ``max_pixels``.
+    """
+
+    path: Path
+    number: int
+    """From 1."""
+    max_pixels: int
+
+    def __call__(self) -> Image:
+        """The page in RGB. Raises MediaError for one that cannot be rendered."""
+        where = f"{self.path}, page {self.number}"
+        with _opened(self.path, where) as pdf:
+            page = pdf[self.number - 1]
+            width, height = page.get_size()
+            if not (width > 0 and height > 0):
+                raise MediaError(f"{where}: its size is {width} x {height} points; leave it out")
+            scale = min(_DPI / _POINTS_AN_INCH, _largest_scale(width, height, self.max_pixels))
+            image: Image = page.render(scale=scale).to_pil().convert("RGB")
+            return image
 
 
 def read_pdf(path: Path, label: str, max_pixels: int) -> Iterator[Document]:
-    """One Document a page, id ``label#page=N`` from 1; its image is an encoded PNG of the page.
+    """One Document a page, id ``label#page=N`` from 1; its image is a Page.
 
-    Pages are rendered at 150 dpi, or smaller so that width x height stays below ``max_pixels``.
-    Encoded, because hundreds of pages as raw pixels would fill the memory. Raises MediaError for
-    a file or page that cannot be rendered, MissingDependencyError without pypdfium2.
+    A file that cannot be read is one document, id ``label``, that fails with the reason when it is
+    read. Raises MissingDependencyError without pypdfium2.
     """
+    try:
+        with _opened(path, str(path)) as pdf:
+            count = len(pdf)
+    except MediaError as error:
+        yield unreadable(label, error)
+        return
+    for number in range(1, count + 1):
+        yield Document(image=Page(path, number, max_pixels), id=f"{label}#page={number}")
+
+
+@contextmanager
+def _opened(path: Path, where: str) -> Iterator[Any]:
     pdfium = _pdfium()
     try:
-        with pdfium.PdfDocument(path) as pdf:
+        with _one_at_a_time, pdfium.PdfDocument(path) as pdf:
             pdf.init_forms()
-            if not len(pdf):
-                raise MediaError(f"{path}: a PDF without pages; leave it out")
-            for number in range(1, len(pdf) + 1):
-                page = _render(pdf[number - 1], max_pixels, f"{path}, page {number}")
-                yield Document(image=page, id=f"{label}#page={number}")
-    except (pdfium.PdfiumError, OSError) as error:
-        raise MediaError(
-            f"{path}: not a PDF that can be read (damaged, or locked by a password); "
-            "repair it or leave it out"
-        ) from error
-
-
-def _render(page: Any, max_pixels: int, where: str) -> bytes:
-    width, height = page.get_size()
-    if not (width > 0 and height > 0):
-        raise MediaError(f"{where}: its size is {width} x {height} points; leave the file out")
-    scale = min(_DPI / _POINTS_AN_INCH, _largest_scale(width, height, max_pixels))
-    bitmap = page.render(scale=scale)
-    encoded = io.BytesIO()
-    bitmap.to_pil().convert("RGB").save(encoded, format="PNG", compress_level=1)
-    return encoded.getvalue()
+            yield pdf
+    except OSError as error:
+        reason = error.strerror or "no such file"
+        raise MediaError(f"{where}: cannot be opened ({reason}); check the path") from error
+    except pdfium.PdfiumError as error:
+        # Which of these, PDFium cannot be trusted to tell: its last error may be an earlier one.
+        reasons = "damaged, empty, locked by a password, or no PDF"
+        raise MediaError(f"{where}: {reasons}; repair it or leave it out") from error
 
 
 def _largest_scale(width: float, height: float, max_pixels: int) -> float:

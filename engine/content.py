@@ -35,7 +35,8 @@ IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".t
 """Of image files, in lower case: what a folder is searched for, what is a frame in a list."""
 
 VIDEO_SUFFIXES = frozenset(
-    ".3gp .asf .avi .flv .m4v .mkv .mov .mp4 .mpeg .mpg .ogv .ts .webm .wmv".split()
+    {".3gp", ".asf", ".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg"}
+    | {".ogv", ".ts", ".webm", ".wmv"}
 )
 """Of video files, in lower case: what a folder is searched for, which paths are videos."""
 

@@ -65,7 +65,7 @@ def load_image(source: ImageSource, limits: Limits) -> Image.Image:
 
 
 def _made(source: Callable[[], Picture]) -> Picture:
-    """What a callable returns. An error that is not ours may say anything: only its type is told."""
+    """What a callable returns. Of an error that is not ours only the type is told."""
     try:
         return source()
     except (MinirerankerError, MemoryError):

@@ -24,7 +24,7 @@ from .tokenizer import TextTokenizer
 
 Ints: TypeAlias = NDArray[np.int64]
 
-MIN_ROOM = 64
+MIN_ROOM = 8
 """Tokens an instruction must leave for a first segment."""
 
 _LOG = logging.getLogger(__name__)

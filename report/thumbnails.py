@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from minireranker.configs import Limits
 from minireranker.engine.media import load_image
 from minireranker.engine.video import load_video
-from minireranker.errors import MediaError, MissingDependencyError
+from minireranker.errors import InputError, MissingDependencyError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -20,13 +20,13 @@ _FEW_FRAMES = Limits(video_min_frames=2, video_max_frames=2)
 
 
 def image_uri(source: Any, side: int = 400) -> str | None:
-    """A JPEG ``data:`` URI of an image (path, bytes, PIL image, array) within a square of ``side``.
+    """A JPEG ``data:`` URI of an image (any ImageSource) within a square of ``side`` pixels.
 
     None for what cannot be read: a report is still a report without a picture.
     """
     try:
         return _encoded(load_image(source, Limits()), side)
-    except MediaError:
+    except (InputError, MissingDependencyError):
         return None
 
 
@@ -34,7 +34,7 @@ def video_uri(source: Any, side: int = 400) -> str | None:
     """Like ``image_uri``, of a video's first frame (path, bytes, or a sequence of frames)."""
     try:
         return _encoded(load_video(source, _FEW_FRAMES).images[0], side)
-    except (MediaError, MissingDependencyError):
+    except (InputError, MissingDependencyError):
         return None
 
 

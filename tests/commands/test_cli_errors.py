@@ -114,9 +114,22 @@ def test_a_report_in_a_folder_that_is_not_there(model: Path, picture: Path, tmp_
     assert "there is no folder" in line
 
 
-def test_a_bad_line_of_a_jsonl_file(model: Path, tmp_path: Path) -> None:
-    (tmp_path / "l.jsonl").write_text('{"text": "a"}\nnonsense\n')
-    assert "l.jsonl, line 2" in failure("rank", "a", tmp_path / "l.jsonl", "--model", model)
+def test_a_jsonl_file_that_cannot_be_opened(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "l.jsonl").symlink_to(tmp_path / "gone")
+    line = failure("rank", "a", tmp_path / "*.jsonl", "--model", model)
+    assert "l.jsonl: No such file" in line
+
+
+def test_a_file_of_bad_lines_only(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "l.jsonl").write_text("nonsense\n")
+    result = run("rank", "a", tmp_path / "l.jsonl", "--model", model)
+    assert result.exit_code == 2
+    assert "0 of 0 ranked documents" in result.stdout
+    assert "failed: document 0 (l.jsonl:1): " in result.stderr
+
+
+def test_a_sentence_where_a_source_should_be(model: Path) -> None:
+    assert "nothing found for" in failure("rank", "a", "a long question " * 40, "--model", model)
 
 
 def test_debug_shows_the_traceback_and_the_same_code(model: Path) -> None:

@@ -142,9 +142,28 @@ def test_texts_lines_and_pages_are_documents_too(model: Path, tmp_path: Path) ->
     assert {hit["id"] for hit in found["results"]} == {
         "a.txt",
         "house",
-        "b.jsonl#line=2",
+        "b.jsonl:2",
         "c.pdf#page=1",
     }
+
+
+def test_a_bad_source_costs_its_own_documents_only(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(b"gr\xfcn")
+    (tmp_path / "b.jsonl").write_text('{"text": "a house"}\nnonsense\n')
+    (tmp_path / "c.pdf").write_bytes(b"%PDF-1.4 torn")
+    Image.new("RGB", (90, 120), "white").save(tmp_path / "d.pdf", resolution=72)
+    report = tmp_path / "r.html"
+    found = answer("the sea", tmp_path / "?.*[tfl]", "--model", model, "--html", report)
+    assert {hit["id"] for hit in found["results"]} == {"b.jsonl:1", "d.pdf#page=1"}
+    failed = {item["id"]: (item["error"], item["reason"]) for item in found["failed"]}
+    assert set(failed) == {"a.txt", "b.jsonl:2", "c.pdf"}
+    assert failed["a.txt"] == (
+        "InputError",
+        f"{tmp_path}/a.txt: not UTF-8; write the file in that encoding",
+    )
+    assert "line 2: not JSON" in failed["b.jsonl:2"][1]
+    assert failed["c.pdf"][0] == "MediaError"
+    assert report.read_text().count("data:image/jpeg;base64,") == 1, "of the page, rendered again"
 
 
 def test_a_picture_can_be_the_query(model: Path, pictures: Path, tmp_path: Path) -> None:

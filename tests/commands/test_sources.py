@@ -1,9 +1,9 @@
 """From what is typed to documents: folders, patterns, files, JSONL, PDF."""
 
-import io
 import json
 import logging
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +12,10 @@ import pytest
 from PIL import Image
 
 from minireranker.commands.sources import find_files, read_documents
+from minireranker.commands.sources_pdf import Page
+from minireranker.configs import Limits
 from minireranker.engine.content import Document
+from minireranker.engine.media import load_image
 from minireranker.errors import InputError, MediaError, MissingDependencyError, NoDocumentsError
 
 LIMIT = 1_843_200
@@ -41,6 +44,40 @@ def pdf(path: Path, pages: int = 3, size: tuple[int, int] = (300, 400)) -> Path:
     sheets = [Image.new("RGB", size, (200, 40 * n, 0)) for n in range(pages)]
     sheets[0].save(path, save_all=True, append_images=sheets[1:], resolution=72)
     return path
+
+
+def failure(document: Document, kind: type[InputError] = InputError) -> str:
+    """Why a document cannot be read, as the engine finds out."""
+    with pytest.raises(kind) as caught:
+        load_image(document.image, Limits())
+    assert type(caught.value) is kind
+    return str(caught.value)
+
+
+def sheet(document: Document) -> Image.Image:
+    return load_image(document.image, Limits())
+
+
+def pdf_of(*objects: bytes, trailer: bytes = b"") -> bytes:
+    """A PDF written by hand: a catalogue, then ``objects``, the first of which are the pages."""
+    body, places = b"%PDF-1.4\n", []
+    for number, item in enumerate((b"<</Type/Catalog/Pages 2 0 R>>", *objects), 1):
+        places.append(len(body))
+        body += b"%d 0 obj\n%s\nendobj\n" % (number, item)
+    table = b"".join(b"%010d 00000 n \n" % place for place in places)
+    size = len(places) + 1
+    end = b"<</Size %d/Root 1 0 R%s>>\nstartxref\n%d\n%%%%EOF\n" % (size, trailer, len(body))
+    return body + b"xref\n0 %d\n0000000000 65535 f \n%strailer\n%s" % (size, table, end)
+
+
+def locked_pdf() -> bytes:
+    """Encrypted with 40 bits under keys that no password has."""
+    key = b"<" + b"5a" * 32 + b">"
+    lock = b"<</Filter/Standard/V 1/R 2/O %s/U %s/P -4>>" % (key, key)
+    name = b"<" + b"00" * 16 + b">"
+    trailer = b"/Encrypt 4 0 R/ID[%s%s]" % (name, name)
+    pages = b"<</Type/Pages/Kids[3 0 R]/Count 1/MediaBox[0 0 90 90]>>"
+    return pdf_of(pages, b"<</Type/Page/Parent 2 0 R>>", lock, trailer=trailer)
 
 
 def test_a_folder_is_searched_to_the_bottom_in_natural_order(tmp_path: Path) -> None:
@@ -95,10 +132,19 @@ def test_text_files_are_text(tmp_path: Path) -> None:
     assert (document.text, document.image, document.id) == ("gr\u00fcn", None, "a.txt")
 
 
-def test_a_text_file_in_another_encoding_is_named(tmp_path: Path) -> None:
+def test_a_text_file_in_another_encoding_fails_alone(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(b"gr\xfcn")
-    with pytest.raises(InputError, match=r"a\.txt: .*UTF-8"):
-        documents(tmp_path / "a.txt")
+    (tmp_path / "b.txt").write_text("green")
+    bad, good = documents(tmp_path / "a.txt", tmp_path / "b.txt")
+    assert (bad.id, good.id, good.text) == ("a.txt", "b.txt", "green")
+    assert "a.txt: not UTF-8" in failure(bad)
+
+
+def test_a_text_file_that_cannot_be_opened_fails_alone(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").symlink_to(tmp_path / "gone.txt")
+    (document,) = documents(tmp_path / "*.txt")
+    assert document.id == "a.txt"
+    assert "a.txt: cannot be read: No such file" in failure(document)
 
 
 def test_what_is_no_image_stays_a_document_for_the_engine_to_name(tmp_path: Path) -> None:
@@ -107,7 +153,7 @@ def test_what_is_no_image_stays_a_document_for_the_engine_to_name(tmp_path: Path
     assert ids(tmp_path / "x.png", tmp_path / "data") == ["x.png", "data"]
 
 
-@pytest.mark.parametrize("source", ["nowhere", "no/where/*.png"])
+@pytest.mark.parametrize("source", ["nowhere", "no/where/*.png", "a sentence " * 99])
 def test_nothing_found_names_the_source(tmp_path: Path, source: str) -> None:
     picture(tmp_path / "x.png")
     with pytest.raises(NoDocumentsError, match=f"nothing found for .*{source[:8]}"):
@@ -139,14 +185,14 @@ def test_jsonl_paths_are_relative_to_its_folder(tmp_path: Path) -> None:
         "",
         {"image": "p.png", "text": "and words"},
         {"video": ["f1.png", "f2.png"]},
-        {"image": "/abs/p.png"},
+        {"image": "/abs/p.png", "id": "", "text": None},
     )
     found = documents(path)
     assert [document.id for document in found] == [
         "first",
-        "list.jsonl#line=3",
-        "list.jsonl#line=4",
-        "list.jsonl#line=5",
+        "list.jsonl:3",
+        "list.jsonl:4",
+        "list.jsonl:5",
     ]
     assert found[0].content.texts == ("words",)
     assert found[1].image == path.parent / "p.png"
@@ -159,24 +205,48 @@ def test_jsonl_paths_are_relative_to_its_folder(tmp_path: Path) -> None:
     [
         ("{'text': 1}", "not JSON"),
         ("[1, 2]", "list; write one JSON object"),
-        ({"txt": "a"}, r"unknown field\(s\) \['txt'\]"),
+        ({"txt": "a"}, r"unknown field\(s\) txt"),
         ({"text": 5}, "text = 5"),
         ({"image": ["a.png", None]}, "image = "),
         ({"video": []}, "video = "),
-        ({"text": "a", "id": 7}, "id = 7"),
+        ({"text": "a", "id": 7}, "id is int"),
         ({"id": "only"}, "nothing to rank"),
+        ({"text": "a", "importances": [1, 2]}, "without an image"),
+        ('{"text": ' + "9" * 5000 + "}", "not JSON"),
+        ("[" * 100_000, "not JSON"),
     ],
 )
-def test_a_bad_line_is_named_by_file_and_number(tmp_path: Path, bad: object, reason: str) -> None:
-    path = lines(tmp_path / "list.jsonl", {"text": "fine"}, "", bad)
-    with pytest.raises(InputError, match=rf"list\.jsonl, line 3: .*{reason}"):
-        documents(path)
+def test_a_bad_line_fails_alone(tmp_path: Path, bad: object, reason: str) -> None:
+    path = lines(tmp_path / "list.jsonl", {"text": "fine"}, "", bad, {"text": "also"})
+    found = documents(path)
+    assert [document.text for document in found] == ["fine", None, "also"]
+    assert found[1].id == "list.jsonl:3"
+    assert re.search(rf"list\.jsonl, line 3: .*{reason}", failure(found[1]))
 
 
-def test_a_jsonl_file_in_another_encoding_is_named(tmp_path: Path) -> None:
-    (tmp_path / "l.jsonl").write_bytes(b'{"text": "gr\xfcn"}')
-    with pytest.raises(InputError, match=r"l\.jsonl: .*UTF-8"):
-        documents(tmp_path / "l.jsonl")
+def test_a_line_in_another_encoding_fails_alone(tmp_path: Path) -> None:
+    good = "\ufeff" + json.dumps({"text": "gr\u00fcn"}, ensure_ascii=False) + "\r\n"
+    (tmp_path / "l.jsonl").write_bytes(good.encode() + b'{"text": "gr\xfcn"}\n{"text": "c"}')
+    found = documents(tmp_path / "l.jsonl")
+    assert [(document.text, document.id) for document in found] == [
+        ("gr\u00fcn", "l.jsonl:1"),
+        (None, "l.jsonl:2"),
+        ("c", "l.jsonl:3"),
+    ]
+    assert "l.jsonl, line 2: not UTF-8" in failure(found[1])
+
+
+def test_a_jsonl_file_that_cannot_be_opened_ends_the_call(tmp_path: Path) -> None:
+    (tmp_path / "l.jsonl").symlink_to(tmp_path / "gone.jsonl")
+    with pytest.raises(InputError, match=r"l\.jsonl: No such file.*; check the path"):
+        documents(tmp_path / "*.jsonl")
+
+
+@pytest.mark.parametrize("url", ["https://example.org/a.png", "data:image/png;base64,iVBORw0"])
+def test_a_url_in_a_line_is_told_from_a_path(tmp_path: Path, url: str) -> None:
+    (document,) = documents(lines(tmp_path / "l.jsonl", {"image": [url]}))
+    with pytest.raises(MediaError, match="URLs are not fetched"):
+        load_image(document.content.images[0], Limits())
 
 
 def test_empty_files_hold_no_documents(tmp_path: Path) -> None:
@@ -189,30 +259,57 @@ def test_every_page_of_a_pdf_is_a_document(tmp_path: Path) -> None:
     found = documents(pdf(tmp_path / "a.pdf"))
     assert [document.id for document in found] == ["a.pdf#page=1", "a.pdf#page=2", "a.pdf#page=3"]
     for number, document in enumerate(found):
-        with Image.open(io.BytesIO(document.image)) as page:
-            assert page.mode == "RGB"
-            # 300 x 400 points at 150 dots an inch
-            assert page.size == pytest.approx((625, 834), abs=1)
-            red, green, blue = page.getpixel((300, 400))
-            assert abs(red - 200) < 6
-            assert abs(green - 40 * number) < 6
-            assert blue < 6
+        page = sheet(document)
+        assert page.mode == "RGB"
+        # 300 x 400 points at 150 dots an inch
+        assert page.size == pytest.approx((625, 834), abs=1)
+        red, green, blue = page.getpixel((300, 400))
+        assert abs(red - 200) < 6
+        assert abs(green - 40 * number) < 6
+        assert blue < 6
+    assert sheet(found[1]).tobytes() == sheet(found[1]).tobytes(), "the same at each reading"
 
 
 @pytest.mark.parametrize("size", [(300, 400), (1684, 2384), (700, 71)])
 def test_a_page_stays_below_the_pixel_limit(tmp_path: Path, size: tuple[int, int]) -> None:
     files = find_files([str(pdf(tmp_path / "a.pdf", 1, size))])
     (document,) = read_documents(files, 100_000)
-    with Image.open(io.BytesIO(document.image)) as page:
-        assert 97_000 < page.width * page.height <= 100_000
-        assert page.width / page.height == pytest.approx(size[0] / size[1], rel=0.02)
+    page = sheet(document)
+    assert 97_000 < page.width * page.height <= 100_000
+    assert page.width / page.height == pytest.approx(size[0] / size[1], rel=0.02)
 
 
-def test_a_broken_pdf_is_named(tmp_path: Path) -> None:
-    path = pdf(tmp_path / "a.pdf")
+def test_hundreds_of_pages_are_not_rendered_before_they_are_read(tmp_path: Path) -> None:
+    path = pdf(tmp_path / "a.pdf", 300, (8, 8))
+    found = documents(path)
+    assert [document.image for document in found] == [Page(path, n, LIMIT) for n in range(1, 301)]
+    path.unlink()
+    assert "a.pdf, page 7: cannot be opened" in failure(found[6], MediaError)
+
+
+def test_a_broken_pdf_fails_alone(tmp_path: Path) -> None:
+    path, whole = pdf(tmp_path / "a.pdf"), pdf(tmp_path / "b.pdf", 1)
     path.write_bytes(path.read_bytes()[:200])
-    with pytest.raises(MediaError, match=r"a\.pdf: not a PDF that can be read"):
-        documents(path)
+    bad, good = documents(path, whole)
+    assert (bad.id, good.id) == ("a.pdf", "b.pdf#page=1")
+    assert "a.pdf: damaged" in failure(bad, MediaError)
+
+
+def test_a_locked_pdf_and_one_without_pages_fail_alone(tmp_path: Path) -> None:
+    for name, words in ("locked", locked_pdf()), ("empty", pdf_of(b"<</Type/Pages/Kids[]>>")):
+        (tmp_path / f"{name}.pdf").write_bytes(words)
+        (document,) = documents(tmp_path / f"{name}.pdf")
+        assert document.id == f"{name}.pdf"
+        assert re.search(rf"{name}\.pdf: .*{name}", failure(document, MediaError))
+
+
+def test_a_page_that_is_none_fails_alone(tmp_path: Path) -> None:
+    pages = b"<</Type/Pages/Kids[3 0 R 4 0 R]/Count 2/MediaBox[0 0 90 90]>>"
+    whole = b"<</Type/Page/Parent 2 0 R>>"
+    (tmp_path / "a.pdf").write_bytes(pdf_of(pages, b"(no page)", whole))
+    bad, good = documents(tmp_path / "a.pdf")
+    assert "a.pdf, page 1: damaged" in failure(bad, MediaError)
+    assert sheet(good).size == pytest.approx((188, 188), abs=1)
 
 
 def test_without_pypdfium2_the_extra_is_named(

@@ -15,9 +15,10 @@ import pytest
 import torch
 from PIL import Image
 
+from minireranker import Document, Reranker
 from minireranker.configs import Limits
 from minireranker.engine.media import FORMATS, load_image
-from minireranker.errors import MediaError
+from minireranker.errors import InputError, MediaError, MissingDependencyError
 
 LIMITS = Limits()
 ORIENTATION = 0x0112
@@ -313,3 +314,59 @@ def test_other_arrays_are_refused(array: np.ndarray, reason: str) -> None:
 
 def test_a_tensor_with_a_gradient_says_how_to_pass_it() -> None:
     assert "detach()" in refusal(torch.zeros(8, 8, requires_grad=True))
+
+
+def test_a_callable_is_called_for_its_picture_each_time(tmp_path: Path) -> None:
+    path = tmp_path / "picture.png"
+    path.write_bytes(encoded(picture()))
+    calls = []
+
+    def lazy() -> Any:
+        calls.append(len(calls))
+        return forms[len(calls) - 1]
+
+    forms = [path, str(path), path.read_bytes(), picture(), np.asarray(picture())]
+    for _ in forms:
+        assert np.array_equal(pixels(lazy), np.asarray(picture()))
+    assert calls == list(range(len(forms)))
+
+
+def test_what_a_callable_returns_is_held_to_the_limits() -> None:
+    assert "aspect ratio over 200" in refusal(lambda: Image.new("RGB", (1005, 5)))
+    assert "NoneType is no image" in refusal(lambda: None)
+    assert "function is no image" in refusal(lambda: picture)
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [MediaError("page 3 is torn: print it again"), MissingDependencyError("pip install it")],
+)
+def test_a_callable_says_itself_why_there_is_no_picture(reason: Exception) -> None:
+    def lazy() -> Any:
+        raise reason
+
+    with pytest.raises(type(reason)) as caught:
+        load_image(lazy, LIMITS)
+    assert caught.value is reason
+
+
+def test_any_other_error_of_a_callable_is_told_by_its_type_only() -> None:
+    def lazy() -> Any:
+        raise KeyError("a secret at 0x7f00")
+
+    message = refusal(lazy)
+    assert "raised KeyError" in message
+    assert "secret" not in message
+
+
+def test_a_lazy_image_is_a_document_like_any_other(mini: Reranker) -> None:
+    def torn() -> Any:
+        raise InputError("it is torn")
+
+    array = np.asarray(picture(size=(64, 64)))
+    documents = [array, lambda: array, torn, Document(video=[lambda: array, array])]
+    ranking = mini.rank("a picture", [*documents, {"video": [array, array]}])
+    scores = {hit.index: hit.score for hit in ranking}
+    assert scores[0] == scores[1]
+    assert scores[3] == scores[4]
+    assert [(failed.index, str(failed.error)) for failed in ranking.failed] == [(2, "it is torn")]

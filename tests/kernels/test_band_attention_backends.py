@@ -54,7 +54,7 @@ def assert_as_exact_as_plain_torch(cases: list[Any], backend: str) -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("backend", BACKENDS)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(data=st.data())
 def test_error_is_within_twice_that_of_plain_torch(
     shapes: Any,

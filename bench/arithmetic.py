@@ -1,0 +1,58 @@
+"""What the warm pass has to compute: how many tokens, how many FLOP. From shapes, not measured."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from minireranker import Reranker
+
+__all__ = ["arithmetic", "prefix_tokens", "suffix_tokens"]
+
+
+def suffix_tokens(reranker: Reranker, pair_token_layers: int, documents: int) -> int:
+    """Tokens of the query's segment, by what a call over so many documents has counted."""
+    band = reranker.state.band
+    return pair_token_layers // (documents * (band.exit_layer - band.meeting_layer))
+
+
+def prefix_tokens(reranker: Reranker, documents: int) -> float:
+    """Tokens of a first segment in the band, on average, by the bytes of their K and V.
+
+    The cache has to hold the entries of ``documents`` and nothing else. 0 where the band is empty.
+    """
+    text, layers = reranker.state.model.config.text, len(reranker.state.band.prefix_layers)
+    width = 2 * text.num_key_value_heads * text.head_dim * reranker.state.model.dtype.itemsize
+    return reranker.cache.bytes / (width * layers * documents) if layers else 0.0
+
+
+def arithmetic(reranker: Reranker, documents: int, suffix: int) -> tuple[float, float]:
+    """FLOP of the warm pass: matrix products, and attention. Elementwise work is not counted.
+
+    A multiply and an add are two. Per layer and row: Q, K, V, output, gate, up, down; in the first
+    pair layer Q, K and V are computed once a second segment (here: once), and the last layer does
+    Q, output and MLP for one row a pair. A row attends to the header, to itself and what is before
+    it, and in the band's layers to the first segment: two products a key, of the heads' width.
+    """
+    text, band = reranker.state.model.config.text, reranker.state.band
+    header, prefix = _header_tokens(reranker), prefix_tokens(reranker, documents)
+    width = text.num_attention_heads * text.head_dim
+    kv = 2 * text.hidden_size * text.num_key_value_heads * text.head_dim
+    query = text.hidden_size * width
+    rest = query + 3 * text.hidden_size * text.intermediate_size
+    rows, own = documents * suffix, suffix * (suffix + 1) / 2
+    products = float(band.meeting_layer * suffix * (kv + query + rest))
+    keys = band.meeting_layer * (suffix * header + own)
+    for layer in range(band.meeting_layer, band.exit_layer):
+        entering, last = layer == band.meeting_layer, layer == band.exit_layer - 1
+        products += (suffix if entering else rows) * kv
+        products += (documents if last else suffix if entering else rows) * query
+        products += (documents if last else rows) * rest
+        before = header + (prefix if layer in band.prefix_layers else 0)
+        keys += documents * (before + suffix if last else suffix * before + own)
+    return 2 * products, 4 * keys * width
+
+
+def _header_tokens(reranker: Reranker) -> int:
+    state = reranker.state
+    return len(state.prompt.header(state.profile.template.instruction, False))

@@ -59,6 +59,9 @@ class Template:
         for name in ("query_label", "document_label", "empty"):
             if not getattr(self, name).strip():
                 raise ProfileError(f"template.{name}", getattr(self, name), "text, not only blanks")
+            # Blanks would join the newline before them, and so the other segment's last token.
+            if getattr(self, name)[0].isspace():
+                raise ProfileError(f"template.{name}", getattr(self, name), "no blank in front")
 
 
 @dataclass(frozen=True)

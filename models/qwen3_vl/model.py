@@ -32,11 +32,6 @@ class Qwen3VL:
         return self.decoder.norm.weight.dtype
 
     @property
-    def exit_layer(self) -> int:
-        """E: decoder layers loaded."""
-        return len(self.decoder.layers)
-
-    @property
     def nbytes(self) -> int:
         """Bytes of all weights."""
         modules = (self.vision, self.decoder)

@@ -11,9 +11,11 @@ from minireranker.configs import Profile, resolve_profile
 from minireranker.errors import ConfigurationError
 from minireranker.kernels.band_attention import BACKENDS, choose_backend
 from minireranker.models import Checkpoint, resolve
+from minireranker.models.layout import is_beyond
 from minireranker.models.loading import load_model
 
 from .prefix import Band
+from .progress import Progress
 from .prompt import Prompt
 from .state import EngineState
 from .tokenizer import TextTokenizer
@@ -28,6 +30,7 @@ def load_state(
     cache: MemoryCache | None,
     batch_tokens: int,
     backend: str,
+    progress: bool | None,
 ) -> EngineState:
     """Check every argument, then load. See ``Reranker.from_pretrained`` for meaning and errors."""
     if type(batch_tokens) is not int or batch_tokens < 1:
@@ -51,14 +54,16 @@ def load_state(
     tokenizer = TextTokenizer(checkpoint.tokenizer_json())
     assert fitted.exit_layer is not None, "for_model fills it in"
     assert fitted.band is not None, "for_model fills it in"
-    model = load_model(
-        checkpoint,
-        fitted.exit_layer,
-        yes=tokenizer.yes,
-        no=tokenizer.no,
-        dtype=number,
-        device=place,
-    )
+    with Progress("loading", _bytes_read(checkpoint, fitted.exit_layer), progress) as bar:
+        model = load_model(
+            checkpoint,
+            fitted.exit_layer,
+            yes=tokenizer.yes,
+            no=tokenizer.no,
+            dtype=number,
+            device=place,
+            step=bar.advance,
+        )
     identity = {
         "weights": checkpoint.digest(),
         "pixels": f"{checkpoint.pixel_mean}{checkpoint.pixel_std}",
@@ -80,6 +85,14 @@ def load_state(
         attention,
         batch_tokens,
     )
+
+
+def _bytes_read(checkpoint: Checkpoint, layers: int) -> int:
+    """Bytes on disk of the tensors that a model of so many layers takes."""
+    vision = checkpoint.weights.part("vision").values()
+    decoder = checkpoint.weights.part("decoder").items()
+    wanted = [tensor for name, tensor in decoder if not is_beyond(name, layers)]
+    return sum(tensor.nbytes for tensor in (*vision, *wanted))
 
 
 def _device(device: str | torch.device) -> torch.device:

@@ -48,13 +48,15 @@ class Reranker:
         cache: MemoryCache | None = None,
         batch_tokens: int = 4_096,
         backend: str = "auto",
+        progress: bool | None = None,
     ) -> Self:
         """Load a checkpoint in the published Qwen3-VL-Reranker (or -Instruct) layout.
 
         ``name``: a directory or a hub id. ``profile``: a name, a TOML path, or a Profile.
         ``dtype``: "auto" is the checkpoint's where the device computes it fast, else float32.
         ``cache``: default is 4 GiB of memory. ``batch_tokens`` bounds the rows of one pass.
-        ``backend``: of band attention. Raises CheckpointError, ConfigurationError (its subclasses
+        ``backend``: of band attention. ``progress``: a bar on stderr after two seconds; None: only
+        on a terminal. Raises CheckpointError, ConfigurationError (its subclasses
         UnknownProfileError and ProfileError where the profile is at fault).
         """
         return cls(
@@ -66,6 +68,7 @@ class Reranker:
                 cache=cache,
                 batch_tokens=batch_tokens,
                 backend=backend,
+                progress=progress,
             ),
             str(name),
         )

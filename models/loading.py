@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 
 from .checkpoint import Checkpoint
@@ -17,15 +19,17 @@ def load_model(
     no: int,
     dtype: torch.dtype,
     device: torch.device,
+    step: Callable[[int], None] = lambda nbytes: None,
 ) -> Qwen3VL:
     """The tower, ``layers`` decoder layers, and the head ``w_yes - w_no`` in float32.
 
-    ``yes``, ``no``: token ids. Raises CheckpointError naming every tensor that does not fit.
+    ``yes``, ``no``: token ids. ``step`` is told the bytes of every tensor read. Raises
+    CheckpointError naming every tensor that does not fit.
     """
     with torch.device("meta"):
         vision = VisionTower(checkpoint.config.vision)
         decoder = Decoder(checkpoint.config.text, layers)
-    load_module(checkpoint.weights, decoder, "decoder", dtype=dtype, device=device)
-    load_module(checkpoint.weights, vision, "vision", dtype=dtype, device=device)
+    load_module(checkpoint.weights, decoder, "decoder", dtype=dtype, device=device, step=step)
+    load_module(checkpoint.weights, vision, "vision", dtype=dtype, device=device, step=step)
     rows = load_rows(checkpoint.weights, checkpoint.head_names, [yes, no], device=device)
     return Qwen3VL(checkpoint.config, vision.eval(), decoder.eval(), rows[0] - rows[1])

@@ -6,7 +6,7 @@ what the module holds plus one tensor.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,10 +84,12 @@ def load_module(
     *,
     dtype: torch.dtype,
     device: torch.device | str,
+    step: Callable[[int], None] = lambda nbytes: None,
 ) -> None:
     """Fill a module built on the meta device, in place; its parameters want no gradient.
 
     Names and shapes must agree. Decoder layers on disk beyond the module's are never read.
+    ``step`` is told the bytes on disk of every tensor read.
     Raises CheckpointError naming all that is missing, unexpected or of another shape.
     """
     stored, wanted = files.part(part), module.state_dict()
@@ -105,6 +107,7 @@ def load_module(
     _require_floats(stored[name] for name in wanted)
     for name in wanted:
         _assign(module, name, _read(stored[name], dtype, device))
+        step(stored[name].nbytes)
 
 
 def load_rows(

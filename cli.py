@@ -1,11 +1,13 @@
 """The `minireranker` program: mounts the commands, shows errors, sets up logging.
 
 Importing this module imports neither torch nor the engine; every command does that when it runs.
-Exit codes: 0 done, 1 an error of ours, 2 an error of the caller's, 130 interrupted.
+Exit codes: 0 done (in `rank`: at least one document was ranked), 1 the fault of the machine (a full
+disk), or `checkpoint inspect` found problems, 2 wrong input or nothing ranked, 130 interrupted.
 """
 
 from __future__ import annotations
 
+import errno
 import logging
 from typing import Annotated, Any
 
@@ -36,6 +38,11 @@ class _Program(TyperGroup):
                 console.print_exception()
             console.print(Text(f"error: {error}", style="red"), soft_wrap=True)
             raise typer.Exit(2) from error
+        except OSError as error:
+            if error.errno == errno.EPIPE:  # whoever read our output has gone: not worth a word
+                raise
+            Console(stderr=True).print(Text(f"error: {error}", style="red"), soft_wrap=True)
+            raise typer.Exit(1) from error
         except KeyboardInterrupt as interrupt:
             Console(stderr=True).print("interrupted")
             raise typer.Exit(_INTERRUPTED) from interrupt

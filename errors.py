@@ -1,4 +1,4 @@
-"""Every error minireranker raises on purpose; this module imports nothing.
+"""Every error minireranker raises on purpose; this module imports the standard library only.
 
     MinirerankerError
     ├── ConfigurationError (ValueError)     an argument, flag or profile that cannot be honoured

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -85,6 +86,12 @@ def _check_target(html: Path | None) -> None:
     """A report that cannot be written should be known before the ranking, not after."""
     if html is not None and not html.absolute().parent.is_dir():
         raise ConfigurationError(f"--html {html}: there is no folder {html.parent}; make it first")
+    if html is not None and (html.is_dir() or not os.access(_existing(html), os.W_OK)):
+        raise ConfigurationError(f"--html {html}: cannot be written to; name another file")
+
+
+def _existing(path: Path) -> Path:
+    return path if path.exists() else path.absolute().parent
 
 
 def _load(model: str, profile: str, device: str, dtype: str) -> Reranker:

@@ -87,8 +87,7 @@ def _expand(source: str) -> list[SourceFile]:
 
 def _walk(folder: Path) -> list[SourceFile]:
     files = list(_media(folder))
-    pdfs = sum(1 for _ in folder.glob("*.pdf"))
-    hint = f"it has {pdfs} PDF file(s), to be named as a pattern: '{folder}/*.pdf'" if pdfs else ""
+    hint = _left_out(folder)
     if not files:
         raise NoDocumentsError(
             f"no images or videos in the folder {str(folder)!r}; {hint or 'name another one'}"
@@ -98,12 +97,26 @@ def _walk(folder: Path) -> list[SourceFile]:
     return files
 
 
-def _media(folder: Path) -> Iterator[SourceFile]:
+def _left_out(folder: Path) -> str:
+    """What else the folder has that could be ranked, and how to name it; empty if nothing."""
+    suffixes = Counter(path.suffix.lower() for path in _visible(folder))
+    kinds = [f"{suffixes[kind]} {kind}" for kind in (".pdf", ".txt", ".jsonl") if suffixes[kind]]
+    if not kinds:
+        return ""
+    return f"it has {', '.join(kinds)} file(s), to be named as a pattern: '{folder}/*.pdf'"
+
+
+def _visible(folder: Path) -> list[Path]:
+    """All files below, hidden ones and those in hidden folders left out."""
     paths = []
     for root, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
         paths += [Path(root, name) for name in names if not name.startswith(".")]
-    for path in sorted(paths, key=lambda path: _natural_key(path.as_posix())):
+    return paths
+
+
+def _media(folder: Path) -> Iterator[SourceFile]:
+    for path in sorted(_visible(folder), key=lambda path: _natural_key(path.as_posix())):
         if path.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES:
             yield SourceFile(path, _label(path, folder))
 

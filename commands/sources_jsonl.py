@@ -19,8 +19,8 @@ def read_jsonl(path: Path, label: str) -> Iterator[Document]:
     """One Document a line that is not blank; its id is the line's own, or ``label:N`` from 1.
 
     Paths of images and videos are relative to the file's folder. A line that is no such object is
-    a document ``label:N`` that fails with the reason when it is read. Raises InputError for a file
-    that cannot be opened.
+    a document ``label:N`` that fails with the reason when it is read; so is a file that cannot be
+    opened, as ``label``.
     """
     try:
         with path.open("rb") as lines:
@@ -28,7 +28,7 @@ def read_jsonl(path: Path, label: str) -> Iterator[Document]:
                 if line.strip():
                     yield _document(line, path, number, label)
     except OSError as error:
-        raise InputError(f"{path}: {error.strerror or error}; check the path") from error
+        yield unreadable(label, InputError(f"{path}: {error.strerror or error}; check the path"))
 
 
 def _document(line: bytes, path: Path, number: int, label: str) -> Document:
@@ -65,6 +65,8 @@ def _fields(line: bytes) -> dict[str, Any]:
         values = value if isinstance(value, list) else [value]
         if not values or not all(isinstance(item, str) for item in values):
             raise InputError(f"{name} = {value!r:.80}; write a string or a list of strings")
+        if name != "text" and name in fields and "" in values:
+            raise InputError(f"{name} is empty; write a path, or leave it out")
     return fields
 
 

@@ -71,7 +71,8 @@ class Limits:
     min_pixels: int = 4_096
     """An image is enlarged to at least this (4 visual tokens of 32 x 32)."""
     max_pixels: int = 1_843_200
-    """An image is reduced to at most this (1800 visual tokens)."""
+    """An image is reduced to at most this (1800 visual tokens), unless it is so narrow that its
+    longer side at a width of 32 is over it."""
     max_aspect_ratio: float = 200.0
     min_side: int = 4
     """Images with a shorter side, in source pixels, are refused: tracking pixels, rulers."""
@@ -111,6 +112,9 @@ class Limits:
             if getattr(self, low) > getattr(self, high):
                 allowed = f"at most limits.{high} = {getattr(self, high)}"
                 raise ProfileError(f"limits.{low}", getattr(self, low), allowed)
+        for name in ("max_pixels", "frame_max_pixels"):
+            if getattr(self, name) < 1_024:
+                raise ProfileError(f"limits.{name}", getattr(self, name), "1024 (a token) or more")
 
 
 @dataclass(frozen=True)

@@ -172,7 +172,7 @@ class Call:
                 query.side, self._instruction, is_query=True
             )
         except InputError as error:
-            query.error = error
+            query.error = type(error)(f"query {query.index}: {error}")
             return
 
         def deliver(entry: PrefixEntry) -> None:

@@ -51,7 +51,9 @@ class Library:
         kept = document if key is None or _is_light(content) else None
         with self._lock:
             known = self._records.get(identity)
-            keys = dict(known.keys) if known is not None and known.digest == digest else {}
+            keys = {}
+            if known is not None and known.digest == digest:
+                keys, kept = dict(known.keys), kept or known.document
             if key is not None:
                 keys[header] = key
             self._records[identity] = Record(digest, content.is_visual, kept, keys)

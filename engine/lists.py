@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -24,14 +25,19 @@ from .work import Meter
 
 def given_documents(documents: Iterable[Any]) -> list[Any]:
     """Several documents, or one. Raises NoDocumentsError if there is none, else InputError."""
+    listed = given_candidates(documents)
+    if not listed:
+        raise NoDocumentsError("no documents were given; pass at least one")
+    return listed
+
+
+def given_candidates(documents: Iterable[Any]) -> list[Any]:
+    """Several documents, one, or none. Raises InputError for what is no list."""
     if _is_one(documents):
         return [documents]
     if not isinstance(documents, Iterable):
         raise InputError(f"documents are {type(documents).__name__}; pass a list of documents")
-    listed = list(documents)
-    if not listed:
-        raise NoDocumentsError("no documents were given; pass at least one")
-    return listed
+    return list(documents)
 
 
 def given_queries(queries: Any) -> list[Any]:
@@ -48,7 +54,11 @@ def check_instruction(instruction: Any) -> None:
 
 def check_top_k(top_k: Any) -> None:
     """Raise ConfigurationError for what is no count."""
-    if top_k is not None and (type(top_k) is not int or top_k < 0):
+    try:
+        count = 0 if top_k is None else operator.index(top_k)
+    except TypeError:
+        count = -1
+    if count < 0:
         raise ConfigurationError(f"top_k = {top_k!r}: allowed is 0 or more, or None for all")
 
 

@@ -8,7 +8,7 @@ import torch
 
 from minireranker.cache import MemoryCache
 from minireranker.configs import Profile, resolve_profile
-from minireranker.errors import ConfigurationError
+from minireranker.errors import ConfigurationError, ProfileError, TooLongError
 from minireranker.kernels.band_attention import BACKENDS, choose_backend
 from minireranker.models import Checkpoint, resolve
 from minireranker.models.layout import is_beyond
@@ -54,6 +54,7 @@ def load_state(
     tokenizer = TextTokenizer(checkpoint.tokenizer_json())
     assert fitted.exit_layer is not None, "for_model fills it in"
     assert fitted.band is not None, "for_model fills it in"
+    prompt = _prompt(tokenizer, fitted)
     with Progress("loading", _bytes_read(checkpoint, fitted.exit_layer), progress) as bar:
         model = load_model(
             checkpoint,
@@ -76,7 +77,7 @@ def load_state(
         checkpoint.path,
         model,
         fitted,
-        Prompt(tokenizer, fitted.template, fitted.limits),
+        prompt,
         Band(*fitted.band, fitted.exit_layer),
         checkpoint.pixel_mean,
         checkpoint.pixel_std,
@@ -85,6 +86,18 @@ def load_state(
         attention,
         batch_tokens,
     )
+
+
+def _prompt(tokenizer: TextTokenizer, profile: Profile) -> Prompt:
+    """The profile's prompt, if its limits leave room behind its own instruction."""
+    prompt = Prompt(tokenizer, profile.template, profile.limits)
+    try:
+        prompt.header(profile.template.instruction, False)
+    except TooLongError as error:
+        limits = profile.limits
+        allowed = f"more than limits.max_suffix_tokens = {limits.max_suffix_tokens} and the header"
+        raise ProfileError("limits.max_tokens", limits.max_tokens, allowed) from error
+    return prompt
 
 
 def _bytes_read(checkpoint: Checkpoint, layers: int) -> int:

@@ -151,7 +151,8 @@ class Prompt:
         if room < MIN_ROOM:
             raise TooLongError(
                 f"the instruction makes a header of {len(header)} tokens, which leaves {room} of "
-                f"limits.max_tokens = {self.limits.max_tokens} for a document; shorten it"
+                f"limits.max_tokens = {self.limits.max_tokens} for a document (limits."
+                f"max_suffix_tokens = {self.limits.max_suffix_tokens} are the query's); shorten it"
             )
         return header
 

@@ -16,7 +16,14 @@ from minireranker.errors import ConfigurationError
 
 from .call import Call
 from .indexing import Indexing
-from .lists import check_instruction, check_top_k, given_documents, given_queries, score_lists
+from .lists import (
+    check_instruction,
+    check_top_k,
+    given_candidates,
+    given_documents,
+    given_queries,
+    score_lists,
+)
 from .loading import load_state
 from .progress import Progress
 from .results import raise_failed, ranking, score_rows
@@ -114,7 +121,8 @@ class Reranker:
         """Read documents ahead of any query; those already cached cost only their decoding.
 
         Returns one id a document (its own, or a digest of its content); None where it failed, with
-        the reason in ``.failed``. Raises NoDocumentsError.
+        the reason in ``.failed``. Raises NoDocumentsError, and ConfigurationError or TooLongError
+        for the instruction.
         """
         originals = given_documents(documents)
         check_instruction(instruction)
@@ -138,8 +146,8 @@ class Reranker:
         """Documents by score, best first; ties by their place in the call.
 
         A document that cannot be read or scored is in ``.failed`` with its reason; the others are
-        ranked. Raises EmptyQueryError, NoDocumentsError, and InputError if the query cannot be
-        read.
+        ranked. Raises EmptyQueryError, NoDocumentsError, InputError if the query cannot be read,
+        ConfigurationError for ``top_k`` or the instruction, TooLongError for the instruction.
         """
         originals = given_documents(documents)
         check_top_k(top_k)
@@ -158,6 +166,8 @@ class Reranker:
         """Raw logit differences, float32 [queries, documents].
 
         Raises RejectedDocumentsError if a document failed; its ``.result`` is the array, NaN there.
+        Raises before anything is computed: EmptyQueryError and InputError if one of the queries
+        cannot be read, NoDocumentsError, ConfigurationError and TooLongError for the instruction.
         """
         asked, originals = given_queries(queries), given_documents(documents)
         if not asked:
@@ -176,16 +186,17 @@ class Reranker:
         instruction: str | None = None,
         progress: bool | None = None,
     ) -> list[NDArray[np.float32]]:
-        """One candidate list a query; a document in several lists is read once.
+        """One candidate list a query, which may be empty; a document in several is read once.
 
-        Returns one float32 array a query. Raises like ``score``.
+        Returns one float32 array a query. Raises like ``score``, and ConfigurationError where there
+        are not as many lists as queries.
         """
-        asked, candidates = given_queries(queries), list(candidates)
-        if len(asked) != len(candidates):
+        asked = given_queries(queries)
+        lists = [given_candidates(part) for part in given_candidates(candidates)]
+        if len(asked) != len(lists):
             raise ConfigurationError(
-                f"{len(asked)} queries and {len(candidates)} candidate lists; give one for each"
+                f"{len(asked)} queries and {len(lists)} candidate lists; give one for each"
             )
-        lists = [given_documents(part) for part in candidates]
         rows = self._score_rows(asked, lists, instruction, progress)
         scores = [row for row, _ in rows]
         raise_failed([failed for _, failed in rows], scores)

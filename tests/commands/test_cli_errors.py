@@ -116,8 +116,10 @@ def test_a_report_in_a_folder_that_is_not_there(model: Path, picture: Path, tmp_
 
 def test_a_jsonl_file_that_cannot_be_opened(model: Path, tmp_path: Path) -> None:
     (tmp_path / "l.jsonl").symlink_to(tmp_path / "gone")
-    line = failure("rank", "a", tmp_path / "*.jsonl", "--model", model)
-    assert "l.jsonl: No such file" in line
+    result = run("rank", "a", tmp_path / "*.jsonl", "--model", model)
+    assert result.exit_code == 2
+    assert "failed: document 0 (l.jsonl): " in result.stderr
+    assert "l.jsonl: No such file" in result.stderr
 
 
 def test_a_file_of_bad_lines_only(model: Path, tmp_path: Path) -> None:
@@ -197,3 +199,17 @@ def test_a_profile_is_checked_against_a_model(model: Path, tmp_path: Path) -> No
     verdicts = {line.split()[0]: line for line in listed.stdout.splitlines()[1:] if line.strip()}
     assert "yes" in verdicts["mini"]
     assert "no" in verdicts["mini-2b"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-P", "-m", "minireranker.cli", "profile", "show", "dense"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr

@@ -162,7 +162,7 @@ def test_nothing_found_names_the_source(tmp_path: Path, source: str) -> None:
 
 def test_a_folder_of_pdfs_says_how_to_name_them(tmp_path: Path) -> None:
     pdf(tmp_path / "a.pdf")
-    with pytest.raises(NoDocumentsError, match=r"no images or videos .* 1 PDF .*/\*\.pdf"):
+    with pytest.raises(NoDocumentsError, match=r"no images or videos .* 1 \.pdf .*/\*\.pdf"):
         find_files([str(tmp_path)])
 
 
@@ -173,7 +173,7 @@ def test_pdfs_beside_pictures_are_not_passed_over_in_silence(
     picture(tmp_path / "x.png")
     with caplog.at_level(logging.WARNING):
         assert ids(tmp_path) == ["x.png"]
-    assert "1 PDF file(s)" in caplog.text
+    assert "1 .pdf file(s)" in caplog.text
 
 
 def test_jsonl_paths_are_relative_to_its_folder(tmp_path: Path) -> None:
@@ -236,10 +236,30 @@ def test_a_line_in_another_encoding_fails_alone(tmp_path: Path) -> None:
     assert "l.jsonl, line 2: not UTF-8" in failure(found[1])
 
 
-def test_a_jsonl_file_that_cannot_be_opened_ends_the_call(tmp_path: Path) -> None:
+def test_a_jsonl_file_that_cannot_be_opened_is_one_document_that_fails(tmp_path: Path) -> None:
     (tmp_path / "l.jsonl").symlink_to(tmp_path / "gone.jsonl")
+    (document,) = documents(tmp_path / "*.jsonl")
+    assert document.id == "l.jsonl"
     with pytest.raises(InputError, match=r"l\.jsonl: No such file.*; check the path"):
-        documents(tmp_path / "*.jsonl")
+        load_image(document.content.images[0], Limits())
+
+
+def test_an_empty_path_in_a_line_is_named(tmp_path: Path) -> None:
+    (document,) = documents(lines(tmp_path / "l.jsonl", {"image": ""}))
+    with pytest.raises(InputError, match="image is empty; write a path"):
+        load_image(document.content.images[0], Limits())
+
+
+def test_whatever_else_a_folder_has_is_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    picture(tmp_path / "x.png")
+    for name in ("A.PDF", "sub/b.txt", "c.jsonl", ".hidden.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    with caplog.at_level(logging.WARNING):
+        assert ids(tmp_path) == ["x.png"]
+    assert "1 .pdf, 1 .txt, 1 .jsonl file(s)" in caplog.text
 
 
 @pytest.mark.parametrize("url", ["https://example.org/a.png", "data:image/png;base64,iVBORw0"])

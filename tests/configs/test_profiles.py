@@ -300,3 +300,16 @@ def test_equal_profiles_have_equal_digests(tmp_path):
     assert whole == Profile(name="mine", keep_ratio=1.0, band=(0, 2))
     assert whole.digest() == Profile(keep_ratio=1.0, band=(0, 2)).digest()
     assert re.fullmatch("[0-9a-f]{64}", whole.digest())
+
+
+@pytest.mark.parametrize("name", ["max_pixels", "frame_max_pixels"])
+def test_less_than_a_token_of_pixels_is_refused(name):
+    low = {"max_pixels": "min_pixels", "frame_max_pixels": "frame_min_pixels"}[name]
+    with pytest.raises(ProfileError, match=f"limits.{name} = 1023"):
+        Limits(**{low: 100, name: 1023}).validate()
+
+
+@pytest.mark.parametrize("name", ["query_label", "document_label"])
+def test_a_label_may_not_begin_with_a_blank(name):
+    with pytest.raises(ProfileError, match="no blank in front"):
+        Profile(template=Template(**{name: "\n<X>: "}))

@@ -39,6 +39,7 @@ from minireranker.errors import (
 )
 
 QUERY = "a red circle left of a blue square"
+TIGHT = Limits(max_tokens=30, max_suffix_tokens=20)
 
 
 def encoded(pixels: Any, suffix: str = "PNG") -> bytes:
@@ -82,6 +83,8 @@ def test_a_ranking_is_sorted_cut_and_complete(mini: Reranker, picture: Callable[
         assert hit.document is documents[hit.index]
         assert hit.probability == pytest.approx(1 / (1 + math.exp(-hit.score)))
     assert list(mini.rank(QUERY, documents, top_k=3)) == list(whole[:3])
+    top_k: Any = np.int64(3)
+    assert len(mini.rank(QUERY, documents, top_k=top_k)) == 3
     assert len(mini.rank(QUERY, documents, top_k=0)) == 0
     assert whole.timings.total > 0
 
@@ -96,8 +99,13 @@ def test_score_is_a_float32_matrix_and_candidates_are_ragged(
     assert mini.score([], documents).shape == (0, 3)
     ragged = mini.score_candidates([QUERY, "revenue"], [documents[:1], documents])
     assert [row.shape for row in ragged] == [(1,), (3,)]
+    none, some = mini.score_candidates([QUERY, "revenue"], [[], documents])
+    assert (none.shape, some.shape) == ((0,), (3,))
     with pytest.raises(ConfigurationError, match="2 queries and 1 candidate lists"):
         mini.score_candidates([QUERY, "revenue"], [documents])
+    nothing: Any = None
+    with pytest.raises(InputError, match="pass a list"):
+        mini.score_candidates([QUERY], nothing)
 
 
 def test_the_instruction_is_part_of_the_pair(mini: Reranker, picture: Callable[..., Any]) -> None:
@@ -154,13 +162,20 @@ class TestIds:
         reranker = Reranker.from_pretrained(
             tiny, profile="mini", dtype="float32", cache=MemoryCache(0)
         )
-        ids = reranker.index([path, picture(64, 64)])
+        ids = reranker.index([path, picture(64, 64, 1)])
         ranking = reranker.rank(QUERY, list(ids))
-        # Both have the same content, and so the same id: the last one indexed counts.
-        assert len(ranking.failed) == 2
+        assert [hit.index for hit in ranking] == [0]
         assert "index it again" in str(ranking.failed[0].error)
-        reranker.index([path])
-        assert len(reranker.rank(QUERY, list(ids)[:1])) == 1
+
+    def test_the_same_picture_as_pixels_does_not_make_its_path_forgotten(
+        self, mini: Reranker, picture: Callable[..., Any], tmp_path: Path
+    ) -> None:
+        path = tmp_path / "page.png"
+        path.write_bytes(encoded(picture(64, 64)))
+        ids = mini.index([path])
+        assert mini.index([picture(64, 64)])[0] == ids[0]
+        mini.cache.clear()
+        assert len(mini.rank(QUERY, list(ids))) == 1
 
     def test_other_content_under_an_id_replaces_all_of_it(
         self, mini: Reranker, picture: Callable[..., Any]
@@ -281,7 +296,7 @@ class TestBadInput:
         reranker = Reranker.from_pretrained(tiny, profile=profile, dtype="float32")
         large = {"image": picture(1024, 1024)}
         documents = ["a text", picture(64, 64)]
-        with pytest.raises(RejectedDocumentsError, match="for query 0") as raised:
+        with pytest.raises(RejectedDocumentsError, match="query 0: 1024 visual tokens") as raised:
             reranker.score([large, QUERY], documents)
         result = raised.value.result
         assert isinstance(result, np.ndarray)
@@ -372,6 +387,7 @@ class TestLoading:
             ({"dtype": "int8"}, ConfigurationError, "bfloat16"),
             ({"dtype": "float16"}, ConfigurationError, "float16 on a CPU"),
             ({"backend": "cuda"}, ConfigurationError, "packed"),
+            ({"profile": Profile(limits=TIGHT)}, ProfileError, "limits.max_tokens = 30"),
             ({"batch_tokens": 0}, ConfigurationError, "batch_tokens"),
             ({"batch_tokens": "a"}, ConfigurationError, "batch_tokens"),
             ({"device": "meta"}, ConfigurationError, "meta"),

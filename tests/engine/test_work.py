@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from minireranker import Profile, Reranker
+from minireranker import MemoryCache, Profile, Reranker
+from minireranker.cache import PrefixEntry
 from minireranker.models.synth import synthesize
 
 LAYERS, BAND, DOCUMENTS = 28, (8, 16), 100
@@ -122,15 +124,27 @@ def test_pixels_of_a_second_segment_are_seen_once_too(
 def test_what_a_call_holds_beside_the_cache_is_bounded(
     tiny: Path, picture: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Chunks close on bytes: with a tiny bound every document is scored on its own."""
-    reranker = Reranker.from_pretrained(tiny, profile="mini", dtype="float32")
-    documents = [picture(64, 64, n) for n in range(6)]
+    """Chunks close on bytes: whenever a document is read, count the entries that are alive."""
+    reranker = Reranker.from_pretrained(
+        tiny, profile="mini", dtype="float32", cache=MemoryCache(0), batch_tokens=8
+    )
+    alive: list[int] = []
+
+    def document(seed: int) -> Any:
+        def image() -> Any:
+            alive.append(sum(type(item) is PrefixEntry for item in gc.get_objects()))
+            return picture(64, 64, seed)
+
+        return {"image": image}
+
+    documents = [document(seed) for seed in range(6)]
     expected = reranker.score("a query", documents)
-    reranker.cache.clear()
+    unbounded, before = max(alive), alive[0]
+    assert unbounded - before == 5, "far from the bound, a chunk keeps all it has read"
+    alive.clear()
     monkeypatch.setattr("minireranker.engine.call.HELD_BYTES", 1)
-    work = reranker.rank("a query", documents).work
-    assert work.suffix_token_layers > 0
     assert (reranker.score("a query", documents) == expected).all()
+    assert max(alive) - alive[0] <= 1
 
 
 def test_importances_halve_what_is_kept(tiny: Path, picture: Callable[..., Any]) -> None:

@@ -5,6 +5,8 @@
     │   ├── ProfileError                    a profile field: names field, value and allowed range
     │   └── UnknownProfileError             a profile name nobody has: lists the ones there are
     ├── CheckpointError                     a model directory that cannot be loaded as it stands
+    ├── CacheError                          a cache folder, URL or archive that cannot be used
+    │   └── CorruptEntryError               a damaged or foreign entry file: a miss for the engine
     ├── MissingDependencyError (ImportError)  an optional package is needed: names the extra
     ├── InputError (ValueError)             a query or document that cannot be scored
     │   ├── MediaError                      an image or video that may not or cannot be read
@@ -25,8 +27,10 @@ from collections.abc import Sequence
 from typing import Any
 
 __all__ = [
+    "CacheError",
     "CheckpointError",
     "ConfigurationError",
+    "CorruptEntryError",
     "EmptyQueryError",
     "ImportanceError",
     "InputError",
@@ -69,6 +73,17 @@ class UnknownProfileError(ConfigurationError):
 
 class CheckpointError(MinirerankerError):
     """A model directory that cannot be loaded as it stands."""
+
+
+class CacheError(MinirerankerError):
+    """A cache folder, URL or archive that cannot be used as it stands."""
+
+
+class CorruptEntryError(CacheError):
+    """An entry file that is damaged, foreign, or not the one asked for.
+
+    The cache itself treats it as a miss; callers of ``Cache`` never see it.
+    """
 
 
 class MissingDependencyError(MinirerankerError, ImportError):

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from minireranker.errors import ConfigurationError
+
+from .stats import TierStats
 
 DEFAULT_BYTES = 4 * 2**30
 
@@ -24,23 +28,25 @@ _Entry = TypeVar("_Entry", bound=Sized)
 
 
 @dataclass(frozen=True)
-class CacheStats:
-    """Counts since the cache was made."""
-
-    hits: int = 0
-    misses: int = 0
-    evictions: int = 0
+class _Kept:
+    entry: Sized
+    created: float
+    nbytes: int
 
 
 class MemoryCache:
     """Least-recently-used entries up to a number of bytes; safe to share between threads."""
 
-    def __init__(self, max_bytes: int = DEFAULT_BYTES) -> None:
-        """``max_bytes``: bound on the sum of the entries' tensors. Raises ConfigurationError."""
+    def __init__(self, max_bytes: int = DEFAULT_BYTES, ttl: float | None = None) -> None:
+        """``max_bytes``: bound on the sum of the entries' tensors. ``ttl``: seconds an entry lives.
+
+        Raises ConfigurationError.
+        """
         if type(max_bytes) is not int or max_bytes < 0:
             raise ConfigurationError(f"cache max_bytes = {max_bytes!r}: allowed is 0 or more")
         self.max_bytes = max_bytes
-        self._entries: OrderedDict[str, Sized] = OrderedDict()
+        self.ttl = check_ttl(ttl)
+        self._entries: OrderedDict[str, _Kept] = OrderedDict()
         self._lock = threading.Lock()
         self._bytes = self._hits = self._misses = self._evictions = 0
 
@@ -55,32 +61,63 @@ class MemoryCache:
         return len(self._entries)
 
     @property
-    def stats(self) -> CacheStats:
-        """Hits, misses and evictions so far."""
-        return CacheStats(self._hits, self._misses, self._evictions)
+    def stats(self) -> TierStats:
+        """Hits, misses and evictions so far, and what is held now."""
+        with self._lock:
+            entries = len(self._entries)
+            return TierStats(self._hits, self._misses, self._evictions, 0, entries, self._bytes)
 
     def get(self, key: str, kind: type[_Entry]) -> _Entry | None:
         """The entry under ``key``, now the most recently used, or None; counted."""
+        entry = self.peek(key, kind)
+        self.count(hit=entry is not None)
+        return entry
+
+    def peek(self, key: str, kind: type[_Entry]) -> _Entry | None:
+        """What ``get`` gives, not counted."""
         with self._lock:
-            entry = self._entries.get(key)
-            if not isinstance(entry, kind):
-                self._misses += 1
+            kept = self._alive(key)
+            if kept is None or not isinstance(kept.entry, kind):
                 return None
             self._entries.move_to_end(key)
-            self._hits += 1
-            return entry
+            return kept.entry
 
-    def put(self, key: str, entry: Sized) -> None:
-        """Keep ``entry``, evicting others as needed; one larger than the bound is not kept."""
+    def count(self, *, hit: bool) -> None:
+        """Count what a ``peek`` on somebody's behalf has found."""
         with self._lock:
+            self._hits += hit
+            self._misses += not hit
+
+    def put(self, key: str, entry: Sized, created: float | None = None) -> float:
+        """Keep ``entry``, evicting others as needed; one larger than the bound is not kept.
+
+        ``created``: wall-clock seconds; None: as of the entry it replaces, else now. The time it
+        counts as made at is returned.
+        """
+        size = entry.nbytes
+        with self._lock:
+            replaced = self._alive(key)
+            if created is None:
+                created = time.time() if replaced is None else replaced.created
             self._remove(key)
-            if entry.nbytes > self.max_bytes:
-                return
-            self._entries[key] = entry
-            self._bytes += entry.nbytes
+            if size <= self.max_bytes:
+                self._entries[key] = _Kept(entry, created, size)
+                self._bytes += size
             while self._bytes > self.max_bytes:
                 self._remove(next(iter(self._entries)))
                 self._evictions += 1
+        return created
+
+    def delete(self, keys: Iterable[str]) -> set[str]:
+        """Drop entries; the keys of those that were there."""
+        with self._lock:
+            return {key for key in keys if self._remove(key)}
+
+    def drop(self, namespace: str) -> set[str]:
+        """Drop all entries of the namespace of that name; their keys."""
+        with self._lock:
+            inside = [key for key in self._entries if key.partition("-")[0] == namespace]
+            return {key for key in inside if self._remove(key)}
 
     def clear(self) -> None:
         """Drop every entry."""
@@ -90,9 +127,33 @@ class MemoryCache:
 
     def __contains__(self, key: str) -> bool:
         """Whether ``key`` is held; neither counted nor marked as used."""
-        return key in self._entries
+        with self._lock:
+            return self._alive(key) is not None
 
-    def _remove(self, key: str) -> None:
-        entry = self._entries.pop(key, None)
-        if entry is not None:
-            self._bytes -= entry.nbytes
+    def _alive(self, key: str) -> _Kept | None:
+        kept = self._entries.get(key)
+        if kept is not None and is_past(kept.created, self.ttl):
+            self._remove(key)
+            return None
+        return kept
+
+    def _remove(self, key: str) -> bool:
+        kept = self._entries.pop(key, None)
+        if kept is not None:
+            self._bytes -= kept.nbytes
+        return kept is not None
+
+
+def check_ttl(ttl: float | None) -> float | None:
+    """The same ``ttl``, if it is a number of seconds or None. Raises ConfigurationError."""
+    if ttl is None or (type(ttl) in (int, float) and 0 < ttl < float("inf")):
+        return ttl
+    raise ConfigurationError(f"cache ttl = {ttl!r}: allowed is more than 0 seconds, or None")
+
+
+def is_past(created: float, ttl: float | None) -> bool:
+    """Whether what was made at ``created``, in wall-clock seconds, is older than ``ttl``.
+
+    Never, where the clock stands before ``created``: it has gone backwards since.
+    """
+    return ttl is not None and time.time() - created > ttl

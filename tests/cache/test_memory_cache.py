@@ -6,14 +6,15 @@ import random
 import threading
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minireranker.cache import MemoryCache, PrefixEntry, SuffixEntry
-from minireranker.cache.memory import DEFAULT_BYTES, CacheStats
+from minireranker.cache import MemoryCache, PrefixEntry, SuffixEntry, TierStats
+from minireranker.cache.memory import DEFAULT_BYTES
 from minireranker.errors import ConfigurationError
 
 
@@ -31,7 +32,8 @@ class Letter(Parcel):
 
 
 def prefix(tokens: int) -> PrefixEntry:
-    return PrefixEntry(torch.zeros(2, tokens, 1, 8), torch.zeros(2, tokens, 1, 8), tokens, tokens)
+    k, v = torch.zeros(2, tokens, 1, 8), torch.zeros(2, tokens, 1, 8)
+    return PrefixEntry.encoded("exact", k, v, span=tokens, tokens=tokens)
 
 
 def suffix(tokens: int) -> SuffixEntry:
@@ -65,7 +67,7 @@ def test_the_least_recently_used_go_first() -> None:
     cache.put("c", Parcel(10))  # written again: now the most recently used
     cache.put("e", Parcel(20))
     assert held(cache, "abcde") == "ce"
-    assert cache.stats == CacheStats(hits=1, misses=0, evictions=3)
+    assert cache.stats == TierStats(hits=1, misses=0, evictions=3, entries=2, bytes=30)
 
 
 def test_looking_whether_a_key_is_there_does_not_use_it() -> None:
@@ -75,7 +77,7 @@ def test_looking_whether_a_key_is_there_does_not_use_it() -> None:
     assert "a" in cache
     cache.put("c", Parcel(10))
     assert held(cache, "abc") == "bc"
-    assert cache.stats == CacheStats(evictions=1)
+    assert cache.stats == TierStats(evictions=1, entries=2, bytes=20)
 
 
 def test_an_entry_over_the_bound_is_not_kept_and_evicts_nothing() -> None:
@@ -112,7 +114,7 @@ def test_an_entry_of_another_kind_is_a_miss() -> None:
     assert cache.get("a", SuffixEntry) is None
     assert cache.get("b", PrefixEntry) is None
     assert cache.get("a", PrefixEntry) is not None
-    assert cache.stats == CacheStats(hits=1, misses=2)
+    assert (cache.stats.hits, cache.stats.misses) == (1, 2)
 
 
 def test_a_miss_of_kind_does_not_use_the_entry() -> None:
@@ -131,9 +133,91 @@ def test_clear_drops_entries_and_keeps_the_counts() -> None:
     cache.clear()
     assert (cache.bytes, cache.entries, held(cache, "a")) == (0, 0, "")
     assert cache.get("a", Parcel) is None
-    assert cache.stats == CacheStats(hits=1, misses=1)
+    assert cache.stats == TierStats(hits=1, misses=1)
     cache.put("b", Parcel(20))
     assert cache.bytes == 20
+
+
+def test_a_peek_is_a_use_that_is_counted_by_whoever_asked() -> None:
+    cache = MemoryCache(20)
+    cache.put("a", Parcel(10))
+    cache.put("b", Parcel(10))
+    assert cache.peek("a", Parcel) == Parcel(10)
+    assert cache.peek("a", Letter) is cache.peek("c", Parcel) is None
+    cache.put("c", Parcel(10))
+    assert held(cache, "abc") == "ac"
+    assert (cache.stats.hits, cache.stats.misses) == (0, 0)
+    cache.count(hit=True)
+    cache.count(hit=False)
+    cache.count(hit=False)
+    assert (cache.stats.hits, cache.stats.misses) == (1, 2)
+
+
+def test_delete_takes_the_named_and_says_which_were_there() -> None:
+    cache = MemoryCache()
+    for name in "abc":
+        cache.put(name, Parcel(10))
+    assert cache.delete(["a", "c", "x", "a"]) == {"a", "c"}
+    assert cache.delete(["a"]) == set()
+    assert (held(cache, "abc"), cache.bytes, cache.stats.evictions) == ("b", 10, 0)
+
+
+def test_drop_takes_a_namespace_and_nothing_beside_it() -> None:
+    cache = MemoryCache()
+    inside, outside = ["aa-1", "aa-2"], ["aab-1", "b-aa", "a-1"]
+    for key in inside + outside:
+        cache.put(key, Parcel(10))
+    assert cache.drop("aa") == set(inside)
+    assert cache.drop("aa") == set()
+    assert all(key in cache for key in outside)
+    assert cache.bytes == 30
+
+
+def test_an_entry_past_its_time_is_gone() -> None:
+    cache = MemoryCache(100, ttl=60)
+    now = time.time()
+    cache.put("old", Parcel(10), now - 61)
+    cache.put("young", Parcel(10), now - 30)
+    assert "old" not in cache
+    assert "young" in cache
+    cache.put("old", Parcel(10), now - 61)
+    assert cache.get("old", Parcel) is None
+    assert cache.get("young", Parcel) is not None
+    assert cache.stats == TierStats(hits=1, misses=1, entries=1, bytes=10)
+    forever = MemoryCache(100)
+    forever.put("old", Parcel(10), 0.0)
+    assert "old" in forever
+
+
+def test_an_entry_from_the_future_is_new() -> None:
+    """The clock has gone backwards since it was made."""
+    cache = MemoryCache(100, ttl=0.5)
+    cache.put("a", Parcel(10), time.time() + 1e6)
+    assert cache.get("a", Parcel) is not None
+
+
+def test_time_passes() -> None:
+    cache = MemoryCache(100, ttl=0.02)
+    cache.put("a", Parcel(10))
+    assert "a" in cache
+    time.sleep(0.03)
+    assert "a" not in cache
+
+
+def test_putting_an_entry_again_does_not_make_it_younger() -> None:
+    cache = MemoryCache(100, ttl=60)
+    made = time.time() - 30
+    assert cache.put("a", Parcel(10), made) == made
+    assert cache.put("a", Parcel(10)) == made
+    assert cache.put("b", Parcel(101), made) == made, "nor one that is not kept"
+    cache.put("c", Parcel(10), made - 40)
+    assert cache.put("c", Parcel(10)) >= made + 30, "one past its time is made anew"
+
+
+@pytest.mark.parametrize("ttl", [0, -1, float("nan"), float("inf"), True, "60"])
+def test_a_ttl_of_nothing_is_refused(ttl: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"ttl = .* more than 0 seconds"):
+        MemoryCache(ttl=ttl)
 
 
 @pytest.mark.parametrize("bound", [-1, -(2**40)])

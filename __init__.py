@@ -13,7 +13,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from minireranker.cache import MemoryCache
+    from minireranker.cache import Cache
     from minireranker.configs import Limits, Profile, Template
     from minireranker.engine import (
         Document,
@@ -34,7 +34,7 @@ _HOMES = {
     "FailedDocument": "minireranker.engine",
     "Indexed": "minireranker.engine",
     "Limits": "minireranker.configs",
-    "MemoryCache": "minireranker.cache",
+    "Cache": "minireranker.cache",
     "Profile": "minireranker.configs",
     "Query": "minireranker.engine",
     "RankedDocument": "minireranker.engine",
@@ -44,12 +44,12 @@ _HOMES = {
 }
 
 __all__ = [
+    "Cache",
     "Document",
     "DocumentId",
     "FailedDocument",
     "Indexed",
     "Limits",
-    "MemoryCache",
     "Profile",
     "Query",
     "RankedDocument",

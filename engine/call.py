@@ -13,7 +13,8 @@ from minireranker.cache import PrefixEntry
 from minireranker.errors import InputError, MinirerankerError, NonFiniteScoreError
 
 from .content import Content
-from .matching import Asked, Candidate, Match, score_matches
+from .intake import Intake
+from .matching import Asked, Candidate, Chunk, Match, score_matches
 from .prompt import Segment
 from .reading import read_side
 from .shelf import Shelf
@@ -41,9 +42,16 @@ class Call:
         self.meter = Meter()
         self._packer = state.packer(self.meter)
         self._shelves = {
-            is_query: Shelf(state, self._packer, self._prompt.header(self._instruction, is_query))
+            is_query: Shelf(
+                state,
+                self._packer,
+                self._prompt.header(self._instruction, is_query),
+                durable=not is_query,
+            )
             for is_query in (False, True)
         }
+        self.intake = Intake(state, self.document_header.digest())
+        self._fetched = state.cache.prefetch((), PrefixEntry)
 
     @property
     def document_header(self) -> Segment:
@@ -69,31 +77,46 @@ class Call:
 
     def run(self, candidates: Sequence[Candidate]) -> None:
         """Score documents against their queries, or name what is wrong with them."""
-        chunk: list[Candidate] = []
+        self.intake.find(candidates)
+        keys = [self._wanted_key(candidate) for candidate in candidates]
+        wanted = [key for key in keys if key is not None]
+        device = self._state.model.device
+        with self._state.cache.prefetch(wanted, PrefixEntry, device) as self._fetched:
+            self._run(candidates)
+
+    def _run(self, candidates: Sequence[Candidate]) -> None:
+        chunk = Chunk()
         for candidate in candidates:
             self._prepare(candidate)
-            chunk.append(candidate)
-            held = sum(item.held for item in chunk)
-            if held >= HELD_BYTES or len(chunk) == HELD_DOCUMENTS:
-                self._finish(chunk)
-                chunk = []
-        self._finish(chunk)
+            if chunk.add(candidate) >= HELD_BYTES or len(chunk.candidates) == HELD_DOCUMENTS:
+                self._finish(chunk.candidates)
+                chunk = Chunk()
+        self._finish(chunk.candidates)
 
     def index(self, candidate: Candidate) -> None:
-        """Read a document and ask for its entry, or for what of it can be kept without one."""
+        """Read a found document and ask for its entry, or for what can be kept without one."""
         with self.meter.stage("inputs"):
-            self._read(candidate)
-            first = self.is_document_first(visual_query=False, visual_document=candidate.is_visual)
-            if first and candidate.prefix is None:
-                self._want_prefix(candidate)
-                return
-            if not first:
-                assert candidate.side is not None, "only first segments are found unread"
+            first = self.is_indexed_first(candidate)
+            if first and self.intake.is_kept(candidate):
+                self.meter.count(cache_hits=1)
+                candidate.key = candidate.known.key if candidate.known else None
+                # It may have been decoded since it was found, from a file that had changed by then.
+                candidate.side = None
+            else:
+                self.intake.read(candidate)
+                if first:
+                    self._want_prefix(candidate)
+                    return
+                assert candidate.side is not None, "it was just read"
                 segment = self._prompt.second(candidate.side, is_query=False)
                 with self.meter.stage("suffix"):
                     self._packer.keep_features(segment)
         candidate.arrived()
         self.step(1)
+
+    def is_indexed_first(self, candidate: Candidate) -> bool:
+        """Whether a document is indexed as a first segment, the order of text queries."""
+        return self.is_document_first(visual_query=False, visual_document=candidate.is_visual)
 
     def flush(self) -> None:
         """Read what ``index`` has asked for."""
@@ -111,29 +134,27 @@ class Call:
                 candidate.error = error
         self.step(1 + len(candidate.queries))
 
+    def _wanted_key(self, candidate: Candidate) -> str | None:
+        """The key of an entry that will be needed, if it is known by now."""
+        if candidate.known is None or True not in self._orders(candidate):
+            return None
+        return candidate.known.key
+
     def _read(self, candidate: Candidate) -> None:
-        """Its content; for a document indexed earlier only if its entry is gone."""
-        document, library = candidate.document, self._state.library
-        if not document.is_reference:
-            content = document.content
-            candidate.side = read_side(content, self._state.profile)
-            candidate.is_visual = content.is_visual
-            return
-        assert document.id is not None, "a reference has an id"
-        candidate.is_visual = library.is_visual(document.id)
-        candidate.key = library.key(document.id, self.document_header.digest())
-        if candidate.key is not None and candidate.is_visual:
-            candidate.prefix = self._state.cache.get(candidate.key, PrefixEntry)
-        if candidate.prefix is None:
-            candidate.side = library.read_again(document.id, self._state.profile)
-        else:
+        """Its entry if it is kept; its content where that is needed."""
+        key = self._wanted_key(candidate)
+        if key is not None:
+            candidate.key, candidate.prefix = key, self._fetched.take(key)
+        if candidate.prefix is not None:
             self.meter.count(cache_hits=1)
+        if candidate.prefix is None or False in self._orders(candidate):
+            self.intake.read(candidate)
 
     def _place(self, candidate: Candidate) -> None:
         """Its segments: first, second, or both."""
-        orders = {self._document_first(candidate, query) for query in candidate.queries}
+        orders = self._orders(candidate)
         if False in orders:
-            assert candidate.side is not None, "only first segments come from the cache unread"
+            assert candidate.side is not None, "a second segment is read"
             candidate.second = self._prompt.second(candidate.side, is_query=False)
         for query in candidate.queries:
             if not self._document_first(candidate, query):
@@ -143,6 +164,10 @@ class Call:
         else:
             self.step(1)
         candidate.side = None
+
+    def _orders(self, candidate: Candidate) -> set[bool]:
+        """For which of its queries the document comes first: all, none, or both."""
+        return {self._document_first(candidate, query) for query in candidate.queries}
 
     def _document_first(self, candidate: Candidate, query: Asked) -> bool:
         return self.is_document_first(
@@ -189,6 +214,7 @@ class Call:
             scores = score_matches(self._state, self._packer, shelf.header, matches, self.step)
             for match, score in zip(matches, scores, strict=True):
                 _record(match, score)
+        self.intake.remember(chunk)
         for candidate in chunk:
             candidate.release()
 

@@ -25,7 +25,9 @@ ImageSource: TypeAlias = "Picture | Callable[[], Picture]"
 
 It is called each time the pixels are needed, and what it returned is let go of after, so that a
 long list of pictures (pages of a PDF, say) is never in memory at once. It has to return the same
-picture each time. Any other exception it raises becomes a MediaError.
+picture each time. Any other exception it raises becomes a MediaError. One that reads from a file
+may say so in an attribute ``made_from``, a pair (path, detail): then it is not called while that
+file is unchanged and what is kept of the picture is in the cache.
 """
 
 VideoSource: TypeAlias = "str | os.PathLike[str] | bytes | Sequence[ImageSource]"

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from minireranker.cache import FeatureEntry, MemoryCache, entry_key
+from minireranker.cache import Cache, FeatureEntry, Namespace
 from minireranker.models.qwen3_vl import Qwen3VL
 
 from .pixels import TEMPORAL, Visual
@@ -36,36 +36,42 @@ class FeatureReader:
         model: Qwen3VL,
         pixel_mean: Sequence[float],
         pixel_std: Sequence[float],
-        cache: MemoryCache,
-        identity: Mapping[str, str | bytes | int],
+        cache: Cache,
+        namespace: Namespace,
         meter: Meter,
     ) -> None:
         """``pixel_mean``, ``pixel_std``: the checkpoint's normalisation, three numbers each."""
-        self._model, self._cache, self._identity, self._meter = model, cache, identity, meter
+        self._model, self._cache, self._meter = model, cache, meter
+        self._namespace = namespace
         self._mean, self._std = tuple(pixel_mean), tuple(pixel_std)
 
-    def of(self, segments: Sequence[Segment], *, keep: bool) -> list[FeatureEntry]:
-        """Kept visual tokens of each segment, all its visuals in order."""
+    def of(
+        self, segments: Sequence[Segment], *, keep: bool, durable: bool = False
+    ) -> list[FeatureEntry]:
+        """Kept visual tokens of each segment, all its visuals in order.
+
+        ``keep``: through the cache; ``durable``: to outlive the process as well.
+        """
         wanted = [part for s in segments for part in zip(s.visuals, s.kept, strict=True)]
-        found = iter(self._through_cache(wanted) if keep else self._read(wanted))
+        found = iter(self._through_cache(wanted, durable=durable) if keep else self._read(wanted))
         return [_joined([next(found) for _ in s.visuals]) for s in segments]
 
-    def _through_cache(self, wanted: Sequence[Kept]) -> list[FeatureEntry]:
+    def _through_cache(self, wanted: Sequence[Kept], *, durable: bool) -> list[FeatureEntry]:
         keys = [self._key(*part) for part in wanted]
         found: dict[str, FeatureEntry | None] = {
-            key: self._cache.get(key, FeatureEntry) for key in keys
+            key: self._cache.get(key, FeatureEntry, self._model.device) for key in keys
         }
         missing = {key: part for key, part in zip(keys, wanted, strict=True) if found[key] is None}
         self._meter.count(cache_hits=len(found) - len(missing), cache_misses=len(missing))
         read = dict(zip(missing, self._read(list(missing.values())), strict=True))
-        for key, entry in read.items():
-            self._cache.put(key, entry)
-        return [found[key] or read[key] for key in keys]
+        entries = {key: found[key] or read[key] for key in keys}
+        for key, entry in entries.items() if durable else read.items():
+            self._cache.put(key, entry, durable=durable)
+        return [entries[key] for key in keys]
 
     def _key(self, visual: Visual, kept: NDArray[np.int64]) -> str:
-        return entry_key(
+        return self._namespace.key(
             {
-                **self._identity,
                 "kind": FeatureEntry.__name__,
                 "visual": visual.digest(),
                 "kept": hashlib.sha256(kept.tobytes()).digest(),

@@ -3,73 +3,148 @@
 from __future__ import annotations
 
 import logging
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from itertools import islice
 from typing import Any
 
 from minireranker.errors import MinirerankerError
 
+from .ahead import ahead
 from .call import Call
 from .content import Document, DocumentId
+from .library import Seen
 from .lists import name_of
 from .matching import Candidate
 from .reading import side_digest
+from .stamps import sources_of
 from .state import EngineState
+from .tokenizer import require_unicode
 from .types import FailedDocument, Indexed
 
 _LOG = logging.getLogger(__name__)
+
+GROUP = 256
+"""Documents looked up at once."""
+
+UNWRITTEN = 32
+"""Documents whose ids a kill may lose; their entries stay."""
 
 
 class Indexing:
     """One ``index`` call. A document gets its id once what is kept of it has been computed."""
 
-    def __init__(self, call: Call, state: EngineState) -> None:
+    def __init__(self, call: Call, state: EngineState, originals: Sequence[Any]) -> None:
         """``call`` does the reading and counts it."""
-        self._call, self._state = call, state
-        self._ids: list[DocumentId | None] = []
-        self._keys: set[str] = set()
-        self._failed: list[FailedDocument] = []
+        self._call, self._state, self._originals = call, state, originals
+        self._ids: list[DocumentId | None] = [None] * len(originals)
+        self._keys: list[str | None] = [None] * len(originals)
+        self._failed: dict[int, FailedDocument] = {}
+        self._seen: list[Seen] = []
+        self._named: dict[str, int] = {}
+        """Ids given so far, and to which of the originals."""
+        self._one_at_a_time = threading.Lock()
 
-    def add(self, original: Any) -> None:
-        """Take one more document, whatever the caller passed for it."""
-        index = len(self._ids)
-        self._ids.append(None)
+    def run(self) -> Indexed:
+        """Read every document, keep what there is to keep; the answer."""
+        self._state.cache.register(self._state.namespace)
         try:
-            candidate = Candidate(Document.of(original))
-            candidate.arrived = lambda: self._arrived(index, candidate)
+            for index, candidate in ahead(self._candidates(), self._decode):
+                self._add(index, candidate)
+            self._call.flush()
+        finally:
+            # Also when interrupted: what has been read by now need not be read again.
+            self._write()
+            self._state.cache.flush()
+        self._warn_of_lost()
+        meter = self._call.meter
+        failed = tuple(self._failed[index] for index in sorted(self._failed))
+        return Indexed(tuple(self._ids), failed, meter.timings, meter.work, tuple(self._keys))
+
+    def _candidates(self) -> Iterator[tuple[int, Candidate]]:
+        """What each original is, and what is known of it."""
+        numbered = iter(enumerate(self._originals))
+        while group := list(islice(numbered, GROUP)):
+            found = []
+            for index, original in group:
+                candidate = Candidate(Document(id=name_of(original)))
+                try:
+                    candidate.document = Document.of(original)
+                    require_unicode(candidate.document.id or "")
+                except MinirerankerError as error:
+                    candidate.error = error
+                found.append((index, candidate))
+            self._call.intake.find([candidate for _, candidate in found])
+            yield from found
+
+    def _decode(self, numbered: tuple[int, Candidate]) -> None:
+        """In another thread: its pixels, unless they will not be needed or a function makes them.
+
+        Functions run in the caller's thread: nothing is known of them.
+        """
+        candidate, call = numbered[1], self._call
+        if candidate.error is not None or candidate.document.is_reference:
+            return
+        sources = list(sources_of(candidate.document.content))
+        if any(map(callable, sources)):
+            return
+        try:
+            if not (call.is_indexed_first(candidate) and call.intake.is_kept(candidate)):
+                # Pillow decodes an image into itself, and two documents may be one image.
+                lazy = any(hasattr(source, "convert") for source in sources)
+                with self._one_at_a_time if lazy else nullcontext():
+                    candidate.side = call.intake.content(candidate)
+        except MinirerankerError as error:
+            candidate.error = error
+
+    def _add(self, index: int, candidate: Candidate) -> None:
+        candidate.arrived = lambda: self._arrived(index, candidate)
+        try:
+            if candidate.error is not None:
+                raise candidate.error
             self._call.index(candidate)
         except MinirerankerError as error:
-            self._failed.append(FailedDocument(index, name_of(original), error, original))
+            original = self._originals[index]
+            self._failed[index] = FailedDocument(index, name_of(original), error, original)
+            candidate.release()
             self._call.step(1)
 
-    def finish(self) -> Indexed:
-        """Read what is still waiting; the answer."""
-        self._call.flush()
-        lost = sum(key not in self._state.cache for key in self._keys)
+    def _arrived(self, index: int, candidate: Candidate) -> None:
+        document, known = candidate.document, candidate.known
+        self._keys[index] = candidate.key
+        if candidate.side is not None:
+            digest = candidate.digest or side_digest(candidate.side)
+        else:
+            assert known is not None, "only known documents are not read"
+            digest = known.digest
+        identity = document.id if document.id is not None else digest
+        self._ids[index] = DocumentId(identity)
+        # Of an id, no new content is learnt: only its entry, if that stands behind a new header.
+        # Of two documents of one id the later holds, though what is cached arrives first.
+        is_latest = index >= self._named.get(identity, index)
+        named = identity if is_latest and not document.is_reference else None
+        if named is not None:
+            self._named[named] = index
+        header = self._call.document_header.digest()
+        self._seen.append(Seen(document, digest, candidate.stamp, candidate.key, header, named))
+        candidate.release()
+        if len(self._seen) >= UNWRITTEN:
+            self._write()
+
+    def _write(self) -> None:
+        seen, self._seen = self._seen, []
+        self._call.intake.note(seen)
+
+    def _warn_of_lost(self) -> None:
+        keys = {key for key in self._keys if key is not None}
+        lost = sum(key not in self._state.cache for key in keys)
         if lost:
             _LOG.warning(
-                "%d of %d entries did not stay in the cache of %d bytes: those documents are read "
-                "again when ranked, or are lost if only their pixels were given. Give it more "
-                "bytes: MemoryCache(max_bytes)",
+                "%d of %d entries did not stay in the cache (%s): those documents are read again "
+                "when ranked, or are lost if only their pixels were given. Give it more bytes: "
+                "Cache(memory_bytes=...), or a folder with Cache(path, disk_bytes=...)",
                 lost,
-                len(self._keys),
-                self._state.cache.max_bytes,
+                len(keys),
+                self._state.cache,
             )
-        meter = self._call.meter
-        return Indexed(tuple(self._ids), tuple(self._failed), meter.timings, meter.work)
-
-    def _arrived(self, index: int, candidate: Candidate) -> None:
-        library, header = self._state.library, self._call.document_header.digest()
-        document, key = candidate.document, candidate.key
-        if key is not None:
-            self._keys.add(key)
-        if document.is_reference:
-            assert document.id is not None, "a reference has an id"
-            identity = document.id
-            if key is not None:
-                library.add_key(identity, header, key)
-        else:
-            assert candidate.side is not None, "it was read"
-            digest = side_digest(candidate.side)
-            identity = document.id if document.id is not None else digest
-            library.add(identity, document, digest, header, key)
-        self._ids[index] = DocumentId(identity)
-        candidate.release()

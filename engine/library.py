@@ -1,111 +1,181 @@
-"""What ``index`` has seen: ids, and enough of each document to find or rebuild its entry."""
+"""What has been read: ids, and enough of each document to find its entry or to read it again."""
 
 from __future__ import annotations
 
-import os
-import threading
+import json
+import logging
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
+from minireranker.cache import Catalog, ContentRow, DocumentRow
 from minireranker.configs import Profile
 from minireranker.errors import UnknownDocumentError
 
 from .content import Content, Document
 from .prompt import Side
 from .reading import read_side, side_digest
+from .stamps import is_file, sources_of
+from .written import content_from_json, content_to_json
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
-class Record:
-    """One indexed document."""
+class Known:
+    """A document that need not be read, if its entry is still there."""
 
     digest: str
-    """Of its content as it was when indexed."""
+    """Of its content as it was when it was read."""
     is_visual: bool
-    document: Document | None
+    key: str | None
+    """Of its entry behind the header asked about."""
+    content: Content | None
     """To be read again; None where only pixels were given."""
-    keys: dict[bytes, str] = field(default_factory=dict)
-    """Cache keys of its entries, by the digest of the header they stand behind."""
 
 
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """A document that was read, to be remembered."""
+
+    document: Document
+    digest: str
+    stamp: str | None
+    key: str | None
+    """Of its entry behind ``header``, if it is a first segment."""
+    header: bytes
+    identity: str | None = None
+    """Its id, if it gets one."""
+
+
+@dataclass(eq=False)
 class Library:
-    """Documents by id.
+    """Documents by id and by their files, of one namespace.
 
     Paths and text are kept. Pixels handed in as objects are not, unless the template puts
     documents second: then there is no entry that could stand for them.
     """
 
-    def __init__(self) -> None:
-        """Empty."""
-        self._records: dict[str, Record] = {}
-        self._lock = threading.Lock()
+    catalog: Catalog
+    _live: dict[str, Content] = field(default_factory=dict)
+    """By digest: contents that cannot be written down, as long as this process lives."""
 
-    def add(
-        self, identity: str, document: Document, digest: str, header: bytes, key: str | None
-    ) -> None:
-        """Remember a document; ``key`` is its entry under the header of that digest.
+    def find(
+        self, documents: Sequence[Document], stamps: Sequence[str | None], header: bytes
+    ) -> list[Known | None]:
+        """What is known of documents that are ids, or whose files carry those stamps."""
+        rows = self.catalog.documents([str(d.id) for d in documents if d.is_reference])
+        sources = self.catalog.sources([stamp for stamp in stamps if stamp])
+        digests = [row.digest for row in rows.values()] + [found for found, _ in sources.values()]
+        keys = self.catalog.keys(digests, header.hex()) if digests else {}
+        found: list[Known | None] = []
+        for document, stamp in zip(documents, stamps, strict=True):
+            row = rows.get(str(document.id)) if document.is_reference else None
+            if row is not None:
+                found.append(self._of_row(str(document.id), row, keys.get(row.digest)))
+            elif stamp in sources:
+                digest, visual = sources[stamp]
+                found.append(Known(digest, visual, keys.get(digest), document.content))
+            else:
+                found.append(None)
+        return found
 
-        Other content under the same id replaces what was known of it, entries under other headers
-        too.
-        """
-        content = document.content
-        kept = document if key is None or _is_light(content) else None
-        with self._lock:
-            known = self._records.get(identity)
-            keys = {}
-            if known is not None and known.digest == digest:
-                keys, kept = dict(known.keys), kept or known.document
-            if key is not None:
-                keys[header] = key
-            self._records[identity] = Record(digest, content.is_visual, kept, keys)
+    def remember(self, seen: Iterable[Seen]) -> list[str]:
+        """Write down what was read; keys of entries that a new content under an old id orphaned."""
+        items = list(seen)
+        self.catalog.add_contents(
+            ContentRow(
+                item.digest,
+                item.document.content.is_visual,
+                (item.header.hex(), item.key) if item.key else None,
+                item.stamp,
+            )
+            for item in items
+        )
+        named = {item.identity: item for item in items if item.identity is not None}
+        before = self.catalog.documents(list(named))
+        rows = {name: self._row(item, before.get(name)) for name, item in named.items()}
+        self.catalog.add({name: row for name, row in rows.items() if before.get(name) != row})
+        replaced = [r.digest for name, r in before.items() if r.digest != rows[name].digest]
+        _warn_of_moved(before, rows)
+        orphaned = self.catalog.remove_unused(replaced)
+        self._let_go(replaced)
+        return orphaned
 
-    def add_key(self, identity: str, header: bytes, key: str) -> None:
-        """Remember an indexed document's entry under one more header."""
-        with self._lock:
-            self._record(identity).keys[header] = key
-
-    def is_visual(self, identity: str) -> bool:
-        """Whether an indexed document has an image or a video. Raises UnknownDocumentError."""
-        return self._record(identity).is_visual
-
-    def key(self, identity: str, header: bytes) -> str | None:
-        """The cache key of an id's entry under that header, if it was indexed under it."""
-        return self._record(identity).keys.get(header)
-
-    def read_again(self, identity: str, profile: Profile) -> Side:
-        """The content that was indexed under ``identity``.
+    def read_again(self, document: Document, known: Known, profile: Profile) -> Side:
+        """The content of a known document, from where it came from.
 
         Raises UnknownDocumentError if only its pixels were given, or a file has changed since.
         """
-        record = self._record(identity)
-        if record.document is None:
+        if known.content is None:
             raise UnknownDocumentError(
-                f"the cache no longer holds document {identity!r} (or not under this instruction) "
-                "and its pixels were not kept; pass the document itself, index it again, or give "
-                "the cache more bytes"
+                f"the cache no longer holds document {document.id!r} (or not under this "
+                "instruction) and its pixels were not kept; pass the document itself, index it "
+                "again, or give the cache more bytes"
             )
-        side = read_side(record.document.content, profile)
-        if side_digest(side) != record.digest:
+        side = read_side(known.content, profile)
+        if document.is_reference and side_digest(side) != known.digest:
             raise UnknownDocumentError(
-                f"the content of document {identity!r} has changed since it was indexed; index it "
-                "again"
+                f"the content of document {document.id!r} has changed since it was indexed; index "
+                "it again"
             )
         return side
 
-    def _record(self, identity: str) -> Record:
-        record = self._records.get(identity)
-        if record is None:
-            raise UnknownDocumentError(
-                f"no document {identity!r} was indexed by this Reranker; index it, or pass the "
-                "document itself"
-            )
-        return record
+    def delete(self, ids: Iterable[str]) -> tuple[int, list[str]]:
+        """Forget documents: how many were known, and keys of entries nobody needs any more."""
+        known = self.catalog.documents(list(ids))
+        orphaned = self.catalog.remove(known)
+        self._let_go([row.digest for row in known.values()])
+        return len(known), orphaned
+
+    def _let_go(self, digests: Sequence[str]) -> None:
+        """Of contents in memory that no document has any more."""
+        for digest in {*digests} - self.catalog.in_use(digests) if self._live else ():
+            self._live.pop(digest, None)
+
+    def _of_row(self, name: str, row: DocumentRow, key: str | None) -> Known | None:
+        """What is known of an id; None where its row is damaged."""
+        try:
+            fields = json.loads(row.document)
+            written = fields["content"]
+            content = content_from_json(written) if written else self._live.get(row.digest)
+            return Known(row.digest, bool(fields["visual"]), key, content)
+        except (ValueError, LookupError, TypeError) as error:
+            _LOG.warning("what is known of document %r is damaged (%s): index it", name, error)
+            return None
+
+    def _row(self, item: Seen, before: DocumentRow | None) -> DocumentRow:
+        content = item.document.content
+        written = content_to_json(content)
+        if written is None and (item.key is None or _is_light(content)):
+            self._live[item.digest] = content
+        if written is None and before is not None and before.digest == item.digest:
+            return before  # the same pixels, earlier given by their path
+        fields: dict[str, Any] = {"visual": content.is_visual, "content": written}
+        return DocumentRow(item.digest, json.dumps(fields))
+
+
+def _warn_of_moved(before: Mapping[str, DocumentRow], rows: Mapping[str, DocumentRow]) -> None:
+    """An id that comes to stand for another file is more often a mishap than meant."""
+    moved = [(name, _files(row), _files(rows[name])) for name, row in before.items()]
+    moved = [(name, old, new) for name, old, new in moved if old and new and old != new]
+    if moved:
+        name, old, new = moved[0]
+        _LOG.warning(
+            "%d ids stand for other files than before, the first %r for %s, no longer for %s; give "
+            "each document an id of its own",
+            len(moved),
+            name,
+            new,
+            old,
+        )
+
+
+def _files(row: DocumentRow) -> list[Any]:
+    content = json.loads(row.document).get("content") or {}
+    return [*content.get("images", ()), *content.get("videos", ())]
 
 
 def _is_light(content: Content) -> bool:
-    """Whether keeping it costs next to nothing: text and paths, no pixels."""
-    sources = [*content.images, *(s for v in content.videos for s in _frames(v))]
-    return all(isinstance(source, str | os.PathLike) or callable(source) for source in sources)
-
-
-def _frames(video: object) -> tuple[object, ...]:
-    return tuple(video) if isinstance(video, list | tuple) else (video,)
+    """Whether keeping it costs next to nothing: text, paths and functions, no pixels."""
+    return all(is_file(source) or callable(source) for source in sources_of(content))

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 from pathlib import Path
 
 import torch
 
-from minireranker.cache import MemoryCache
+from minireranker.cache import Cache, Catalog, Namespace
 from minireranker.configs import Profile, resolve_profile
-from minireranker.errors import ConfigurationError, ProfileError, TooLongError
+from minireranker.errors import ConfigurationError, InputError, ProfileError, TooLongError
 from minireranker.kernels.band_attention import BACKENDS, choose_backend
 from minireranker.models import Checkpoint, resolve
 from minireranker.models.layout import is_beyond
 from minireranker.models.loading import load_model
 
+from .library import Library
 from .prefix import Band
 from .progress import Progress
 from .prompt import Prompt
 from .state import EngineState
-from .tokenizer import TextTokenizer
+from .tokenizer import TextTokenizer, require_unicode
 
 
 def load_state(
@@ -27,7 +30,7 @@ def load_state(
     profile: str | Path | Profile,
     device: str | torch.device,
     dtype: str | torch.dtype,
-    cache: MemoryCache | None,
+    cache: Cache | str | Path | None,
     batch_tokens: int,
     backend: str,
     progress: bool | None,
@@ -35,11 +38,7 @@ def load_state(
     """Check every argument, then load. See ``Reranker.from_pretrained`` for meaning and errors."""
     if type(batch_tokens) is not int or batch_tokens < 1:
         raise ConfigurationError(f"batch_tokens = {batch_tokens!r}: allowed is 1 or more")
-    if not isinstance(cache, MemoryCache | None):
-        raise ConfigurationError(
-            f"cache is {type(cache).__name__}; pass a MemoryCache, or None for one of 4 GiB. This "
-            "version keeps entries in memory only"
-        )
+    kept = _cache(cache)
     checkpoint = Checkpoint.open(resolve(str(name)))
     text = checkpoint.config.text
     fitted = resolve_profile(
@@ -51,7 +50,8 @@ def load_state(
     place = _device(device)
     number = _dtype(dtype, checkpoint.config.dtype, place)
     attention = _backend(backend, place)
-    tokenizer = TextTokenizer(checkpoint.tokenizer_json())
+    vocabulary = checkpoint.tokenizer_json()
+    tokenizer = TextTokenizer(vocabulary)
     assert fitted.exit_layer is not None, "for_model fills it in"
     assert fitted.band is not None, "for_model fills it in"
     prompt = _prompt(tokenizer, fitted)
@@ -67,12 +67,17 @@ def load_state(
         )
     identity = {
         "weights": checkpoint.digest(),
+        "tokenizer": hashlib.sha256(vocabulary.encode()).hexdigest(),
         "pixels": f"{checkpoint.pixel_mean}{checkpoint.pixel_std}",
         "profile": fitted.digest(),
         "dtype": str(number),
-        "device": str(place),
+        # The kind, not the number: cuda:0 and cuda:1 of one machine compute the same bits.
+        "device": place.type,
         "backend": attention,
+        "codec": kept.codec,
     }
+    label = f"{name}, {fitted.name}, {str(number).removeprefix('torch.')}, {kept.codec}"
+    namespace = Namespace(identity, "", label)
     return EngineState(
         checkpoint.path,
         model,
@@ -81,11 +86,35 @@ def load_state(
         Band(*fitted.band, fitted.exit_layer),
         checkpoint.pixel_mean,
         checkpoint.pixel_std,
-        identity,
-        MemoryCache() if cache is None else cache,
+        namespace,
+        kept,
         attention,
         batch_tokens,
+        Library(Catalog(kept.catalog_database, namespace.name)),
     )
+
+
+def with_tenant(state: EngineState, tenant: str) -> EngineState:
+    """The same model and cache under a tenant's own namespace."""
+    if not isinstance(tenant, str):
+        raise ConfigurationError(f"tenant is {type(tenant).__name__}; pass a str")
+    try:
+        require_unicode(tenant)
+    except InputError as error:
+        raise ConfigurationError(f"tenant {tenant!r}: {error}") from error
+    namespace = dataclasses.replace(state.namespace, tenant=tenant)
+    library = Library(Catalog(state.cache.catalog_database, namespace.name))
+    return dataclasses.replace(state, namespace=namespace, library=library)
+
+
+def _cache(cache: Cache | str | Path | None) -> Cache:
+    if isinstance(cache, Cache):
+        return cache
+    if not isinstance(cache, str | Path | None):
+        raise ConfigurationError(
+            f"cache is {type(cache).__name__}; pass a Cache, a folder, or None for 4 GiB of memory"
+        )
+    return Cache(cache)
 
 
 def _prompt(tokenizer: TextTokenizer, profile: Profile) -> Prompt:

@@ -9,6 +9,7 @@ from minireranker.cache import PrefixEntry, SuffixEntry
 from minireranker.errors import MinirerankerError
 
 from .content import Document
+from .library import Known
 from .packing import Packer
 from .prefix import Header
 from .prompt import Segment, Side
@@ -42,6 +43,12 @@ class Candidate:
     queries: list[Asked] = field(default_factory=list)
     is_visual: bool = False
     side: Side | None = None
+    known: Known | None = None
+    """What the library has of it, if it need not be read."""
+    stamp: str | None = None
+    """Of its files, before they were read."""
+    digest: str | None = None
+    """Of its content, once read."""
     key: str | None = None
     """Of its entry as a first segment, once known."""
     waiting: Segment | None = None
@@ -69,6 +76,24 @@ class Candidate:
         """Let go of everything but the outcome."""
         self.side = self.waiting = self.prefix = self.second = None
         self.suffixes = {}
+
+
+@dataclass(eq=False)
+class Chunk:
+    """Candidates whose pixels and entries are held at the same time."""
+
+    candidates: list[Candidate] = field(default_factory=list)
+    _held: int = 0
+    _unread: list[Candidate] = field(default_factory=list)
+
+    def add(self, candidate: Candidate) -> int:
+        """Bytes held by all, with this one."""
+        self.candidates.append(candidate)
+        self._unread.append(candidate)
+        # What has been read does not change any more: counted once, however long the chunk.
+        self._held += sum(item.held for item in self._unread if item.waiting is None)
+        self._unread = [item for item in self._unread if item.waiting is not None]
+        return self._held + sum(item.held for item in self._unread)
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +150,7 @@ def _read_states(
 ) -> None:
     """States below the band that no earlier pair of the call, nor the cache, has.
 
-    Documents' states are kept in the cache; a query's live as long as its call.
+    Documents' states are kept in the cache's memory; a query's live as long as its call.
     """
     missing: dict[tuple[int, int], tuple[Match, str | None]] = {}
     for match in matches:
@@ -136,7 +161,7 @@ def _read_states(
         # Below no layer there is nothing to keep but features, which have entries of their own.
         if state.band.meeting_layer > 0 and match.suffixes is match.candidate.suffixes:
             key = state.suffix_key(header_segment, match.second, start)
-            found = state.cache.get(key, SuffixEntry)
+            found = state.cache.get(key, SuffixEntry, state.model.device)
             packer.meter.count(**{"cache_misses" if found is None else "cache_hits": 1})
             if found is not None:
                 match.suffixes[start] = found
@@ -169,4 +194,5 @@ def _read_missing(
         for ((_, start), (match, key)), entry in zip(batch, entries, strict=True):
             match.suffixes[start] = entry
             if key is not None:
-                state.cache.put(key, entry)
+                # Not durable: it is one for each length of query, and its features are kept.
+                state.cache.put(key, entry, durable=False)

@@ -42,7 +42,7 @@ class Packer:
     def keep_features(self, segment: Segment) -> None:
         """Put the features of a second segment's visuals into the cache, ahead of any query."""
         if segment.visuals:
-            self._features.of([segment], keep=True)
+            self._features.of([segment], keep=True, durable=True)
 
     def pack(
         self, segments: Sequence[Segment], starts: Sequence[int], *, keep_features: bool = False

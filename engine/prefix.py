@@ -63,33 +63,33 @@ def read_header(packer: Packer, segment: Segment, exit_layer: int, backend: str)
 
 
 def read_prefixes(
-    packer: Packer, header: Header, segments: Sequence[Segment], band: Band, backend: str
+    packer: Packer,
+    header: Header,
+    segments: Sequence[Segment],
+    band: Band,
+    backend: str,
+    codec: str,
 ) -> list[PrefixEntry]:
     """One cache entry a first segment, all read in one packed pass."""
     config = packer.model.config.text
     depth = len(band.prefix_layers)
-    shape = (config.num_key_value_heads, config.head_dim)
+    heads = (config.num_key_value_heads, config.head_dim)
     like = packer.model.decoder.norm.weight
-    entries = [
-        PrefixEntry(
-            like.new_empty(depth, len(segment) if depth else 0, *shape),
-            like.new_empty(depth, len(segment) if depth else 0, *shape),
-            segment.span,
-            len(segment),
-        )
-        for segment in segments
+    shapes = [(depth, len(segment) if depth else 0, *heads) for segment in segments]
+    kept = [(like.new_empty(shape), like.new_empty(shape)) for shape in shapes]
+    if depth:
+        packed = packer.pack(segments, [header.span] * len(segments))
+        layers = _keys_values(packer, packed, band.prefix_layers, header, backend)
+        for at, (keys, values) in enumerate(layers):
+            for row, (k, v) in enumerate(kept):
+                part = slice(packed.cu_seqlens[row], packed.cu_seqlens[row + 1])
+                k[at].copy_(keys[part])
+                v[at].copy_(values[part])
+        packer.meter.count(prefix_token_layers=packed.cu_seqlens[-1] * band.high)
+    return [
+        PrefixEntry.encoded(codec, k, v, span=segment.span, tokens=len(segment))
+        for segment, (k, v) in zip(segments, kept, strict=True)
     ]
-    if depth == 0:
-        return entries
-    packed = packer.pack(segments, [header.span] * len(segments))
-    layers = _keys_values(packer, packed, band.prefix_layers, header, backend)
-    for at, (keys, values) in enumerate(layers):
-        for row, entry in enumerate(entries):
-            part = slice(packed.cu_seqlens[row], packed.cu_seqlens[row + 1])
-            entry.k[at].copy_(keys[part])
-            entry.v[at].copy_(values[part])
-    packer.meter.count(prefix_token_layers=packed.cu_seqlens[-1] * band.high)
-    return entries
 
 
 def _keys_values(

@@ -10,11 +10,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from minireranker.cache import MemoryCache
+from minireranker.cache import Cache, Namespace
 from minireranker.configs import Profile
 from minireranker.errors import ConfigurationError
 
 from .call import Call
+from .content import DocumentId
 from .indexing import Indexing
 from .lists import (
     check_instruction,
@@ -24,7 +25,7 @@ from .lists import (
     given_queries,
     score_lists,
 )
-from .loading import load_state
+from .loading import load_state, with_tenant
 from .progress import Progress
 from .results import raise_failed, ranking, score_rows
 from .state import EngineState
@@ -52,7 +53,7 @@ class Reranker:
         profile: str | Path | Profile = "mini",
         device: str | torch.device = "auto",
         dtype: str | torch.dtype = "auto",
-        cache: MemoryCache | None = None,
+        cache: Cache | str | Path | None = None,
         batch_tokens: int = 4_096,
         backend: str = "auto",
         progress: bool | None = None,
@@ -61,10 +62,12 @@ class Reranker:
 
         ``name``: a directory or a hub id. ``profile``: a name, a TOML path, or a Profile.
         ``dtype``: "auto" is the checkpoint's where the device computes it fast, else float32.
-        ``cache``: default is 4 GiB of memory. ``batch_tokens`` bounds the rows of one pass.
+        ``cache``: a Cache, a folder to keep entries in, or None: 4 GiB of memory.
+        ``batch_tokens`` bounds the rows of one pass.
         ``backend``: of band attention. ``progress``: a bar on stderr after two seconds; None: only
         on a terminal. Raises CheckpointError, ConfigurationError (its subclasses
-        UnknownProfileError and ProfileError where the profile is at fault).
+        UnknownProfileError and ProfileError where the profile is at fault), CacheError for a folder
+        that cannot be used.
         """
         return cls(
             load_state(
@@ -86,9 +89,14 @@ class Reranker:
         return self._state.profile
 
     @property
-    def cache(self) -> MemoryCache:
+    def cache(self) -> Cache:
         """Entries of documents, shared by all calls."""
         return self._state.cache
+
+    @property
+    def namespace(self) -> Namespace:
+        """What its entries have in common in the cache: model, profile, dtype, codec, tenant."""
+        return self._state.namespace
 
     @property
     def checkpoint(self) -> Path:
@@ -118,7 +126,11 @@ class Reranker:
         instruction: str | None = None,
         progress: bool | None = None,
     ) -> Indexed:
-        """Read documents ahead of any query; those already cached cost only their decoding.
+        """Read documents ahead of any query; those already cached cost next to nothing.
+
+        Files that have not changed since they were read (by size, times and inode) are not opened,
+        other documents are decoded to see what they are. With a cache folder, a call that was
+        killed goes on where it was when it is made again, and ids outlive the process.
 
         Returns one id a document (its own, or a digest of its content); None where it failed, with
         the reason in ``.failed``. Raises NoDocumentsError, and ConfigurationError or TooLongError
@@ -127,11 +139,33 @@ class Reranker:
         originals = given_documents(documents)
         check_instruction(instruction)
         with Progress("indexing", len(originals), progress) as bar:
-            call = Call(self._state, instruction, bar.advance)
-            indexing = Indexing(call, self._state)
-            for original in originals:
-                indexing.add(original)
-            return indexing.finish()
+            return Indexing(
+                Call(self._state, instruction, bar.advance), self._state, originals
+            ).run()
+
+    def delete(self, ids: Iterable[str]) -> int:
+        """Forget documents, by the ids ``index`` gave, and drop what is kept of them.
+
+        An entry stays while another indexed document has the same content. Returns how many of
+        the ids were known.
+        """
+        known, keys = self._state.library.delete([ids] if isinstance(ids, str) else ids)
+        self._state.cache.delete(keys)
+        return known
+
+    def indexed(self) -> list[DocumentId]:
+        """Ids of all documents indexed under this model, profile and codec, oldest first.
+
+        With a cache folder, those of earlier processes too.
+        """
+        return [DocumentId(name) for name in self._state.library.catalog.ids()]
+
+    def for_tenant(self, tenant: str) -> Self:
+        """The same model and cache for a tenant of that name, sharing no entry and no id.
+
+        Costs nothing: the weights are not loaded again.
+        """
+        return type(self)(with_tenant(self._state, tenant), self._name)
 
     @torch.inference_mode()
     def rank(

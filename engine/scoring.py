@@ -143,8 +143,7 @@ class _Batch:
         band = self._band.prefix_layers
         prefixes = None
         if index in band:
-            at = index - band.start
-            prefixes = [Extent(pair.prefix.k[at], pair.prefix.v[at]) for pair in self._pairs]
+            prefixes = self._extents(index - band.start)
         is_last = index == self._band.exit_layer - 1
         return band_attention(
             *heads,
@@ -154,6 +153,12 @@ class _Batch:
             prefixes=prefixes,
             backend=self._backend,
         )
+
+    def _extents(self, at: int) -> list[Extent]:
+        """K and V of each pair's first segment in a band layer, decoded once a document."""
+        distinct = {id(pair.prefix): pair.prefix for pair in self._pairs}
+        decoded = {name: Extent(*prefix.layer(at)) for name, prefix in distinct.items()}
+        return [decoded[id(pair.prefix)] for pair in self._pairs]
 
 
 def _has_injection(state: SuffixEntry, level: int) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeAlias
 
-from minireranker.cache import PrefixEntry
+from minireranker.cache import Claim, PrefixEntry
 
 from .packing import Packer
 from .prefix import read_prefixes
@@ -17,14 +17,23 @@ READ_TOKENS = 1_024
 
 Deliver: TypeAlias = Callable[[PrefixEntry], None]
 
+Waiting: TypeAlias = dict[str, tuple[Segment, list[Deliver]]]
+"""Who waits for which segment's entry, by key."""
+
 
 class Shelf:
     """Collects requests for entries behind one header until a packed pass is worth its while."""
 
-    def __init__(self, state: EngineState, packer: Packer, header: Segment) -> None:
-        """``header``: the segment all requested ones stand behind."""
+    def __init__(
+        self, state: EngineState, packer: Packer, header: Segment, *, durable: bool
+    ) -> None:
+        """``header``: the segment all requested ones stand behind.
+
+        ``durable``: entries are to outlive the process, as documents' are and queries' are not.
+        """
         self._state, self._packer, self.header = state, packer, header
-        self._waiting: dict[str, tuple[Segment, list[Deliver]]] = {}
+        self._durable = durable
+        self._waiting: Waiting = {}
         self._tokens = 0
 
     def key(self, segment: Segment) -> str:
@@ -37,7 +46,7 @@ class Shelf:
         if key in self._waiting:
             self._waiting[key][1].append(deliver)
             return
-        entry = self._state.cache.get(key, PrefixEntry)
+        entry = self._state.cache.get(key, PrefixEntry, self._state.model.device)
         if entry is not None:
             self._packer.meter.count(cache_hits=1)
             deliver(entry)
@@ -49,16 +58,52 @@ class Shelf:
             self.flush()
 
     def flush(self) -> None:
-        """Read everything that is waiting, keep it, deliver it."""
-        if not self._waiting:
-            return
+        """Read everything that is waiting, keep it, deliver it.
+
+        What another thread is reading at this moment is waited for instead, after what is ours:
+        so nobody waits for one who waits.
+        """
         waiting, self._waiting, self._tokens = self._waiting, {}, 0
+        while waiting:
+            with self._state.cache.flights.claim(waiting) as claim:
+                mine = {key: waiting.pop(key) for key in claim.mine}
+                self._read(self._found_meanwhile(mine, claim), claim)
+            for key, future in claim.theirs.items():
+                entry = future.result()
+                if isinstance(entry, PrefixEntry):
+                    _deliver(waiting.pop(key), entry)
+
+    def _found_meanwhile(self, mine: Waiting, claim: Claim) -> Waiting:
+        """What is still missing: others may have finished between our asking and our claiming."""
+        missing: Waiting = {}
+        for key, wanted in mine.items():
+            entry = self._state.cache.peek(key, PrefixEntry)
+            if entry is None:
+                missing[key] = wanted
+            else:
+                claim.land(key, entry)
+                _deliver(wanted, entry)
+        return missing
+
+    def _read(self, missing: Waiting, claim: Claim) -> None:
+        if not missing:
+            return
         state = self._state
         with self._packer.meter.stage("prefix"):
             header = state.header(self.header, self._packer)
-            segments = [segment for segment, _ in waiting.values()]
-            entries = read_prefixes(self._packer, header, segments, state.band, state.backend)
-        for (key, (_, deliveries)), entry in zip(waiting.items(), entries, strict=True):
-            state.cache.put(key, entry)
-            for deliver in deliveries:
-                deliver(entry)
+            segments = [segment for segment, _ in missing.values()]
+            entries = read_prefixes(
+                self._packer, header, segments, state.band, state.backend, state.cache.codec
+            )
+        if self._durable:
+            # Only now: who merely looks for entries leaves no trace of his namespace.
+            state.cache.register(state.namespace)
+        for (key, wanted), entry in zip(missing.items(), entries, strict=True):
+            state.cache.put(key, entry, durable=self._durable)
+            claim.land(key, entry)
+            _deliver(wanted, entry)
+
+
+def _deliver(wanted: tuple[Segment, list[Deliver]], entry: PrefixEntry) -> None:
+    for deliver in wanted[1]:
+        deliver(entry)

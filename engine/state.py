@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from minireranker.cache import MemoryCache, PrefixEntry, SuffixEntry, entry_key
+from minireranker.cache import Cache, MemoryCache, Namespace, PrefixEntry, SuffixEntry
 from minireranker.configs import Profile
 from minireranker.models.qwen3_vl import Qwen3VL
 
@@ -32,18 +31,18 @@ class EngineState:
     band: Band
     pixel_mean: tuple[float, ...]
     pixel_std: tuple[float, ...]
-    identity: Mapping[str, str | bytes | int]
-    """What all cache keys have in common: weights, processor, profile, dtype, device."""
-    cache: MemoryCache
+    namespace: Namespace
+    """What all cache keys have in common: weights, processor, profile, dtype, device, codec."""
+    cache: Cache
     backend: str
     batch_tokens: int
-    library: Library = field(default_factory=Library)
+    library: Library
     _headers: MemoryCache = field(default_factory=lambda: MemoryCache(HEADER_BYTES))
 
     def packer(self, meter: Meter) -> Packer:
         """What turns segments into decoder input, counting with ``meter``."""
         features = FeatureReader(
-            self.model, self.pixel_mean, self.pixel_std, self.cache, self.identity, meter
+            self.model, self.pixel_mean, self.pixel_std, self.cache, self.namespace, meter
         )
         return Packer(self.model, features, meter)
 
@@ -65,9 +64,11 @@ class EngineState:
         return self._key(SuffixEntry.__name__, header, segment, start)
 
     def _key(self, kind: str, header: Segment, segment: Segment, start: int) -> str:
-        content: dict[str, str | bytes | int] = {
-            "kind": kind,
-            "header": header.digest(),
-            "segment": segment.digest(),
-        }
-        return entry_key({**self.identity, **content, "start": start})
+        return self.namespace.key(
+            {
+                "kind": kind,
+                "header": header.digest(),
+                "segment": segment.digest(),
+                "start": start,
+            }
+        )

@@ -114,6 +114,8 @@ class Indexed(Sequence["DocumentId | None"]):
     failed: tuple[FailedDocument, ...] = ()
     timings: Timings = Timings()
     work: Work = Work()
+    keys: tuple[str | None, ...] = ()
+    """Cache keys of the documents' entries; None where one failed or has none (query-first)."""
 
     def __len__(self) -> int:
         """Documents passed in."""

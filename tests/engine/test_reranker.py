@@ -14,10 +14,10 @@ import torch
 from PIL import Image
 
 from minireranker import (
+    Cache,
     Document,
     DocumentId,
     Limits,
-    MemoryCache,
     Profile,
     Query,
     RankedDocument,
@@ -68,7 +68,7 @@ def test_a_picture_is_the_same_in_every_form(
     assert not ranking.failed
     assert len({hit.score for hit in ranking}) == 1
     assert [hit.index for hit in ranking] == list(range(len(forms))), "ties by place"
-    assert mini.cache.entries == 1
+    assert mini.cache.memory.entries == 1
 
 
 def test_a_ranking_is_sorted_cut_and_complete(mini: Reranker, picture: Callable[..., Any]) -> None:
@@ -160,7 +160,7 @@ class TestIds:
         path = tmp_path / "page.png"
         path.write_bytes(encoded(picture(64, 64)))
         reranker = Reranker.from_pretrained(
-            tiny, profile="mini", dtype="float32", cache=MemoryCache(0)
+            tiny, profile="mini", dtype="float32", cache=Cache(memory_bytes=0)
         )
         ids = reranker.index([path, picture(64, 64, 1)])
         ranking = reranker.rank(QUERY, list(ids))
@@ -174,7 +174,7 @@ class TestIds:
         path.write_bytes(encoded(picture(64, 64)))
         ids = mini.index([path])
         assert mini.index([picture(64, 64)])[0] == ids[0]
-        mini.cache.clear()
+        mini.cache.drop(mini.namespace.name)
         assert len(mini.rank(QUERY, list(ids))) == 1
 
     def test_other_content_under_an_id_replaces_all_of_it(
@@ -197,13 +197,13 @@ class TestIds:
         ids = mini.index([path])
         path.write_bytes(encoded(picture(64, 64, 2)))
         assert len(mini.rank(QUERY, list(ids))) == 1, "the entry is still there"
-        mini.cache.clear()
+        mini.cache.drop(mini.namespace.name)
         assert "has changed" in str(mini.rank(QUERY, list(ids)).failed[0])
 
     def test_entries_that_did_not_stay_are_spoken_of(
         self, tiny: Path, picture: Callable[..., Any], caplog: pytest.LogCaptureFixture
     ) -> None:
-        cache = MemoryCache(0)
+        cache = Cache(memory_bytes=0)
         reranker = Reranker.from_pretrained(tiny, profile="mini", dtype="float32", cache=cache)
         reranker.index([picture(64, 64)])
         assert "1 of 1 entries did not stay" in caplog.text
@@ -213,7 +213,7 @@ class TestIds:
         document = Document(text=texts, id="x")
         mini.index([document])
         texts.append("more")
-        mini.cache.clear()
+        mini.cache.drop(mini.namespace.name)
         assert mini.score(QUERY, [DocumentId("x")]) == mini.score(QUERY, ["a text"])
 
     def test_another_instruction_reads_again_what_it_can(
@@ -392,7 +392,7 @@ class TestLoading:
             ({"batch_tokens": "a"}, ConfigurationError, "batch_tokens"),
             ({"device": "meta"}, ConfigurationError, "meta"),
             ({"dtype": ["x"]}, ConfigurationError, "bfloat16"),
-            ({"cache": "a folder"}, ConfigurationError, "MemoryCache"),
+            ({"cache": 3}, ConfigurationError, "a folder"),
         ],
     )
     def test_each_names_itself(
@@ -417,17 +417,17 @@ class TestLoading:
 def test_the_cache_is_bounded(tiny: Path, picture: Callable[..., Any]) -> None:
     probe = Reranker.from_pretrained(tiny, profile="mini", dtype="float32")
     probe.index([picture(64, 64)])
-    size = probe.cache.bytes
+    size = probe.cache.memory.bytes
     reranker = Reranker.from_pretrained(
-        tiny, profile="mini", dtype="float32", cache=MemoryCache(3 * size)
+        tiny, profile="mini", dtype="float32", cache=Cache(memory_bytes=3 * size)
     )
     reranker.rank(QUERY, [picture(64, 64, n) for n in range(8)])
-    assert reranker.cache.bytes == 3 * size
-    assert reranker.cache.stats.evictions == 5
+    assert reranker.cache.memory.bytes == 3 * size
+    assert reranker.cache.stats.memory.evictions == 5
 
 
 def test_two_models_share_a_cache_without_mixing(tiny: Path, picture: Callable[..., Any]) -> None:
-    cache = MemoryCache()
+    cache = Cache()
     documents = [picture(64, 64)]
     scores = {}
     for name in ("mini", "dense", "dense-query-first", Profile(exit_layer=4, band=(1, 4))):

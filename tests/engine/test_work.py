@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from minireranker import MemoryCache, Profile, Reranker
+from minireranker import Cache, Profile, Reranker
 from minireranker.cache import PrefixEntry
 from minireranker.models.synth import synthesize
 
@@ -86,8 +86,8 @@ def test_queries_on_the_same_documents_read_them_once(tiny: Path, documents: lis
     reranker = Reranker.from_pretrained(tiny, profile="mini", dtype="float32")
     queries = ["one", "two", "three"]
     reranker.score_candidates(queries, [documents[:3], documents[1:4], documents[2:5]])
-    assert reranker.cache.entries == 5
-    assert reranker.cache.stats.misses == 5
+    assert reranker.cache.memory.entries == 5
+    assert reranker.cache.stats.memory.misses == 5
 
 
 def test_roles_swap_for_a_visual_query(tiny: Path, picture: Callable[..., Any]) -> None:
@@ -126,7 +126,7 @@ def test_what_a_call_holds_beside_the_cache_is_bounded(
 ) -> None:
     """Chunks close on bytes: whenever a document is read, count the entries that are alive."""
     reranker = Reranker.from_pretrained(
-        tiny, profile="mini", dtype="float32", cache=MemoryCache(0), batch_tokens=8
+        tiny, profile="mini", dtype="float32", cache=Cache(memory_bytes=0), batch_tokens=8
     )
     alive: list[int] = []
 

@@ -1,0 +1,79 @@
+"""Documents of a call before they are segments: what is known of them, and their content.
+
+A document that was read before, by this process or another one, is recognised by its id or by its
+unchanged files; then its entry may be in the cache, and its pixels need not be looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from minireranker.errors import UnknownDocumentError
+
+from .library import Seen
+from .matching import Candidate
+from .prompt import Side
+from .reading import read_side, side_digest
+from .stamps import stamp_of
+from .state import EngineState
+
+
+class Intake:
+    """Looks documents up in the library, reads the others, and writes down what was read."""
+
+    def __init__(self, state: EngineState, header: bytes) -> None:
+        """``header``: digest of the header that documents stand behind."""
+        self._state, self._header = state, header
+
+    def find(self, candidates: Iterable[Candidate]) -> None:
+        """Look up what is known of documents: ids, and files that have not changed."""
+        sound = [candidate for candidate in candidates if candidate.error is None]
+        for candidate in sound:
+            if not candidate.document.is_reference:
+                candidate.is_visual = candidate.document.content.is_visual
+                candidate.stamp = stamp_of(candidate.document.content)
+        found = self._state.library.find(
+            [candidate.document for candidate in sound],
+            [candidate.stamp for candidate in sound],
+            self._header,
+        )
+        for candidate, known in zip(sound, found, strict=True):
+            candidate.known = known
+            candidate.is_visual = known.is_visual if known else candidate.is_visual
+
+    def is_kept(self, candidate: Candidate) -> bool:
+        """Whether a document's entry is known and there."""
+        key = candidate.known.key if candidate.known else None
+        return key is not None and key in self._state.cache
+
+    def read(self, candidate: Candidate) -> None:
+        """Its pixels and texts, unless they have been read ahead. Raises like ``content``."""
+        if candidate.side is None:
+            candidate.side = self.content(candidate)
+        if candidate.stamp is not None:
+            candidate.digest = side_digest(candidate.side)
+
+    def content(self, candidate: Candidate) -> Side:
+        """A found document's content, read now. Raises InputError and UnknownDocumentError."""
+        document, known, profile = candidate.document, candidate.known, self._state.profile
+        if not document.is_reference:
+            return read_side(document.content, profile)
+        if known is None:
+            raise UnknownDocumentError(
+                f"no document {document.id!r} was indexed under this model and profile; index it, "
+                "or pass the document itself"
+            )
+        return self._state.library.read_again(document, known, profile)
+
+    def remember(self, candidates: Sequence[Candidate]) -> None:
+        """Note the files that were read, so that they need not be opened again."""
+        self.note(
+            Seen(item.document, item.digest, item.stamp, item.key, self._header)
+            for item in candidates
+            if item.digest is not None and item.error is None
+        )
+
+    def note(self, seen: Iterable[Seen]) -> None:
+        """Write down what was read, and drop the entries that it replaces."""
+        if items := list(seen):
+            self._state.cache.delete(self._state.library.remember(items))

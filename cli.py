@@ -17,7 +17,7 @@ from rich.logging import RichHandler
 from rich.text import Text
 from typer.core import TyperGroup
 
-from minireranker.commands import bench, checkpoint, demo, profile, rank
+from minireranker.commands import bench, cache, checkpoint, demo, index, profile, rank
 from minireranker.errors import MinirerankerError
 
 __all__ = ["app", "main"]
@@ -56,7 +56,9 @@ app = typer.Typer(
     help="Multimodal reranking with every document's pixels read once.",
 )
 app.command()(rank.rank)
+app.command()(index.index)
 app.command()(demo.demo)
+app.add_typer(cache.app, name="cache", help="Look after the folder of cached documents.")
 app.add_typer(profile.app, name="profile", help="Look at profiles.")
 app.add_typer(checkpoint.app, name="checkpoint", help="Make and inspect checkpoints.")
 app.add_typer(bench.app, name="bench", help="Measure.")

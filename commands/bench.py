@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import os
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from minireranker.errors import ConfigurationError
+from .bench_cache import cache, codecs
+from .bench_output import check_target, clock, write_result
 
 app = typer.Typer(help="Measure on this machine.", no_args_is_help=True)
-
-
-@app.callback()
-def _group() -> None:
-    """Keeps ``engine`` a subcommand while it is the only one."""
+app.command()(codecs)
+app.command()(cache)
 
 
 @app.command()
@@ -46,8 +40,8 @@ def engine(
     from minireranker.bench.engine import EngineBench, run
     from minireranker.models.synth import synthesize
 
-    _check_target(out)
-    say = _clock()
+    check_target(out)
+    say = clock()
     with tempfile.TemporaryDirectory(prefix="minireranker-bench-") as scratch:
         if model is None:
             say(f"writing a checkpoint of size {size} with random weights")
@@ -57,33 +51,7 @@ def engine(
     say("done")
     _show(result)
     if out is not None:
-        _write(out, result)
-
-
-def _clock() -> Callable[[str], None]:
-    """Says a line on stderr, after the seconds passed."""
-    start = time.perf_counter()
-    return lambda line: typer.echo(f"{time.perf_counter() - start:6.1f} s  {line}", err=True)
-
-
-def _check_target(out: Path | None) -> None:
-    """A result that cannot be written should be known before the measuring, not after."""
-    if out is None:
-        return
-    above = next(folder for folder in out.absolute().parents if os.path.lexists(folder))
-    if not os.path.isdir(above):
-        raise ConfigurationError(f"--out {out}: {above} is no folder; name another file")
-    if not os.access(out if os.path.exists(out) else above, os.W_OK):
-        raise ConfigurationError(f"--out {out}: cannot be written to; name another file")
-
-
-def _write(out: Path, result: dict[str, Any]) -> None:
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise ConfigurationError(f"--out {out}: {error.strerror}; name another file") from error
-    typer.echo(f"written: {out}", err=True)
+        write_result(out, result)
 
 
 def _show(result: dict[str, Any]) -> None:

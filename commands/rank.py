@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from minireranker.errors import ConfigurationError, EmptyQueryError
+from minireranker.errors import ConfigurationError, EmptyQueryError, NoDocumentsError
+
+from .cache_folder import existing_folder
 
 if TYPE_CHECKING:
-    from minireranker.engine import Ranking, Reranker
+    from minireranker.cache import Cache
+    from minireranker.engine import Document, DocumentId, Ranking, Reranker
     from minireranker.engine.content import Query
 
-__all__ = ["rank"]
+    from .sources import SourceFile
 
-_SOURCES = "Folders, patterns in quotes, and files: images, videos, .txt, .pdf, .jsonl."
+__all__ = ["CODEC_HELP", "SOURCES_HELP", "rank"]
+
+SOURCES_HELP = "Folders, patterns in quotes, and files: images, videos, .txt, .pdf, .jsonl."
+CODEC_HELP = "How entries are kept: exact, bf16, fp8, int8 or int4."
 
 _Words = Annotated[str, typer.Argument(help='What is searched for; "" with --query-image.')]
-_Sources = Annotated[list[str], typer.Argument(help=_SOURCES)]
+_Sources = Annotated[
+    list[str] | None,
+    typer.Argument(help=f"{SOURCES_HELP} None, with --cache: all that was indexed there."),
+]
 _Model = Annotated[str, typer.Option("--model", "-m", help="A checkpoint directory or hub id.")]
 _Profile = Annotated[str, typer.Option(help="A profile's name, or a file that ends in .toml.")]
 _Picture = Annotated[
@@ -31,6 +41,15 @@ _Film = Annotated[
 _Count = Annotated[int, typer.Option("--top-k", "-k", min=0, help="How many to show; 0 is all.")]
 _Task = Annotated[str | None, typer.Option(help="The task in one sentence, for the model.")]
 _Json = Annotated[bool, typer.Option("--json", help="Write one JSON object to stdout instead.")]
+_KEPT = (
+    "Keep what is read here, and find it again. Without SOURCES: all that is indexed here, or in "
+    "the default folder of index."
+)
+_Folder = Annotated[
+    Path | None,
+    typer.Option("--cache", metavar="DIR", help=_KEPT),
+]
+_Codec = Annotated[str, typer.Option(help=CODEC_HELP)]
 _Html = Annotated[Path | None, typer.Option(dir_okay=False, help="Also write a report here.")]
 _Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")]
 _Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 ...")]
@@ -38,8 +57,8 @@ _Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 ...")]
 
 def rank(
     query: _Words,
-    sources: _Sources,
     model: _Model,
+    sources: _Sources = None,
     profile: _Profile = "mini",
     query_image: _Picture = None,
     query_video: _Film = None,
@@ -47,28 +66,61 @@ def rank(
     instruction: _Task = None,
     json: _Json = False,
     html: _Html = None,
+    folder: _Folder = None,
+    codec: _Codec = "exact",
     device: _Device = "auto",
     dtype: _Dtype = "auto",
 ) -> None:
     """Rank files by how well they answer a query, best first."""
-    from .rank_output import show_json, show_text
-    from .sources import find_files, read_documents
+    from minireranker.cache import Cache
 
-    asked, files = _query(query, query_image, query_video), find_files(sources)
+    from .rank_output import show_json, show_text
+
+    asked, files = _query(query, query_image, query_video), _files(sources)
+    folder = existing_folder(folder) if files is None else folder
     _check_target(html)
-    reranker = _load(model, profile, device, dtype)
-    documents = read_documents(files, reranker.profile.limits.max_pixels)
-    ranking = reranker.rank(
-        asked, documents, top_k=top_k or len(documents), instruction=instruction
-    )
+    with Cache(folder, codec=codec) as cache:
+        reranker = _load(model, profile, device, dtype, cache)
+        documents = _documents(reranker, files)
+        ranking = reranker.rank(
+            asked, documents, top_k=top_k or len(documents), instruction=instruction
+        )
+        stats = cache.stats
     if json:
-        show_json(asked, ranking, model, reranker.profile.name)
+        show_json(asked, ranking, model, reranker.profile.name, stats)
     else:
-        show_text(ranking, len(documents), reranker.describe())
+        show_text(ranking, len(documents), reranker.describe(), stats)
     if html is not None:
         _report(html, asked, ranking, reranker, quiet=json)
     if not ranking.hits:
         raise typer.Exit(2)
+
+
+def _files(sources: Sequence[str] | None) -> list[SourceFile] | None:
+    """The files named; None for all that the cache folder knows."""
+    from .sources import find_files
+
+    if sources:
+        return find_files(sources)
+    return None
+
+
+def _documents(
+    reranker: Reranker, files: Sequence[SourceFile] | None
+) -> Sequence[Document | DocumentId]:
+    from .sources import read_documents
+
+    if files is not None:
+        return read_documents(files, reranker.profile.limits.max_pixels)
+    found = reranker.indexed()
+    if not found:
+        assert reranker.cache.disk is not None, "sources were named, or a folder"
+        raise NoDocumentsError(
+            f"nothing was indexed in {reranker.cache.disk.path} with this model, profile, dtype "
+            "and codec; name files, run minireranker index with the same ones, or see minireranker "
+            "cache info"
+        )
+    return found
 
 
 def _query(text: str, image: Path | None, video: Path | None) -> Query:
@@ -94,10 +146,10 @@ def _existing(path: Path) -> Path:
     return path if path.exists() else path.absolute().parent
 
 
-def _load(model: str, profile: str, device: str, dtype: str) -> Reranker:
+def _load(model: str, profile: str, device: str, dtype: str, cache: Cache) -> Reranker:
     from minireranker.engine import Reranker
 
-    return Reranker.from_pretrained(model, profile=profile, device=device, dtype=dtype)
+    return Reranker.from_pretrained(model, profile=profile, device=device, dtype=dtype, cache=cache)
 
 
 def _report(path: Path, query: Query, ranking: Ranking, reranker: Reranker, quiet: bool) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import typer
@@ -12,13 +13,16 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from minireranker.cache import CacheStats
 from minireranker.engine.content import Query
-from minireranker.engine.types import Ranking
+from minireranker.engine.types import FailedDocument, Ranking
 
-__all__ = ["printable", "show_failed", "show_json", "show_text"]
+from .printable import printable
+
+__all__ = ["failed_json", "show_failed", "show_json", "show_text"]
 
 
-def show_text(ranking: Ranking, documents: int, engine: str) -> None:
+def show_text(ranking: Ranking, documents: int, engine: str, cache: CacheStats) -> None:
     """The ranking as a table and a line of times on stdout, what failed on stderr."""
     console = Console()
     if ranking.hits:
@@ -26,21 +30,21 @@ def show_text(ranking: Ranking, documents: int, engine: str) -> None:
     work, ranked = ranking.work, documents - len(ranking.failed)
     for line in (
         f"{len(ranking)} of {ranked} ranked documents; {_times(ranking)}",
-        f"cache: {work.cache_hits} hits, {work.cache_misses} misses",
+        f"cache: {work.cache_hits} hits, {work.cache_misses} misses{_tiers(cache)}",
         printable(engine),
     ):
         console.print(Text(line, style="dim"), soft_wrap=True)
-    show_failed(ranking)
+    show_failed(ranking.failed)
 
 
-def show_failed(ranking: Ranking) -> None:
-    """One line on stderr for each document that could not be ranked, with its reason."""
+def show_failed(failed_documents: Sequence[FailedDocument]) -> None:
+    """One line on stderr for each document that could not be read, with its reason."""
     console = Console(stderr=True)
-    for failed in ranking.failed:
+    for failed in failed_documents:
         console.print(Text(f"failed: {printable(str(failed))}", style="red"), soft_wrap=True)
 
 
-def show_json(query: Query, ranking: Ranking, model: str, profile: str) -> None:
+def show_json(query: Query, ranking: Ranking, model: str, profile: str, cache: CacheStats) -> None:
     """The ranking as one JSON object on stdout, and nothing else there."""
     content = query.content
     answer: dict[str, Any] = {
@@ -61,26 +65,25 @@ def show_json(query: Query, ranking: Ranking, model: str, profile: str) -> None:
             }
             for rank, hit in enumerate(ranking, 1)
         ],
-        "failed": [
-            {
-                "index": failed.index,
-                "id": failed.id,
-                "error": type(failed.error).__name__,
-                "reason": str(failed.error),
-            }
-            for failed in ranking.failed
-        ],
+        "failed": failed_json(ranking.failed),
         "timings": dataclasses.asdict(ranking.timings) | {"total": ranking.timings.total},
         "work": dataclasses.asdict(ranking.work),
+        "cache": dataclasses.asdict(cache),
     }
     typer.echo(json.dumps(answer, allow_nan=False))
 
 
-def printable(text: str) -> str:
-    """The text without control characters: a file name must not steer the terminal."""
-    return "".join(
-        letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text
-    )
+def failed_json(failed_documents: Sequence[FailedDocument]) -> list[dict[str, Any]]:
+    """Which documents could not be read, and why."""
+    return [
+        {
+            "index": failed.index,
+            "id": failed.id,
+            "error": type(failed.error).__name__,
+            "reason": str(failed.error),
+        }
+        for failed in failed_documents
+    ]
 
 
 def _table(ranking: Ranking) -> Table:
@@ -98,3 +101,10 @@ def _times(ranking: Ranking) -> str:
     times = dataclasses.asdict(ranking.timings)
     stages = ", ".join(f"{name} {value:.2f}" for name, value in times.items())
     return f"{ranking.timings.total:.2f} s ({stages})"
+
+
+def _tiers(cache: CacheStats) -> str:
+    """In which tiers entries were found; nothing where there is only memory."""
+    tiers = {"on disk": cache.disk, "in the remote store": cache.remote}
+    below = [f"{tier.hits} {where}" for where, tier in tiers.items() if tier is not None]
+    return f"; entries found: {cache.memory.hits} in memory, {', '.join(below)}" if below else ""

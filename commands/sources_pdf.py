@@ -38,6 +38,11 @@ class Page:
     """From 1."""
     max_pixels: int
 
+    @property
+    def made_from(self) -> tuple[Path, str]:
+        """The file it depends on, and what else: see ``ImageSource``."""
+        return self.path, f"page {self.number} in {self.max_pixels} pixels, {_DPI} dpi"
+
     def __call__(self) -> Image:
         """The page in RGB. Raises MediaError for one that cannot be rendered."""
         where = f"{self.path}, page {self.number}"

@@ -65,7 +65,7 @@ def test_the_version_is_the_packages() -> None:
 def test_every_command_is_in_the_help() -> None:
     result = run("--help")
     assert result.exit_code == 0
-    for name in ("rank", "demo", "profile", "checkpoint", "bench"):
+    for name in ("rank", "index", "cache", "demo", "profile", "checkpoint", "bench"):
         assert name in result.stdout
 
 

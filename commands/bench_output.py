@@ -1,0 +1,43 @@
+"""What all benchmark commands need: a clock on stderr, and a result file."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from minireranker.errors import ConfigurationError
+
+__all__ = ["check_target", "clock", "write_result"]
+
+
+def clock() -> Callable[[str], None]:
+    """Says a line on stderr, after the seconds passed."""
+    start = time.perf_counter()
+    return lambda line: typer.echo(f"{time.perf_counter() - start:6.1f} s  {line}", err=True)
+
+
+def check_target(out: Path | None) -> None:
+    """A result that cannot be written should be known before the measuring, not after."""
+    if out is None:
+        return
+    above = next(folder for folder in out.absolute().parents if os.path.lexists(folder))
+    if not os.path.isdir(above):
+        raise ConfigurationError(f"--out {out}: {above} is no folder; name another file")
+    if not os.access(out if os.path.exists(out) else above, os.W_OK):
+        raise ConfigurationError(f"--out {out}: cannot be written to; name another file")
+
+
+def write_result(out: Path, result: dict[str, Any]) -> None:
+    """Write JSON, folders made; say where. Raises ConfigurationError where that is not possible."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError(f"--out {out}: {error.strerror}; name another file") from error
+    typer.echo(f"written: {out}", err=True)

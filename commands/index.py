@@ -1,0 +1,147 @@
+"""`minireranker index`: read a corpus once, ahead of every query."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from minireranker.errors import CacheError
+
+from .cache_folder import CACHE_HELP, cache_folder
+from .manifest import check_manifest, write_manifest
+from .quantities import parse_bytes, parse_duration
+from .rank import CODEC_HELP, SOURCES_HELP
+
+if TYPE_CHECKING:
+    from minireranker.cache import Cache
+    from minireranker.engine import Document, Indexed, Reranker
+
+    from .index_output import IndexRun
+
+__all__ = ["index"]
+
+_Sources = Annotated[list[str], typer.Argument(help=SOURCES_HELP)]
+_Model = Annotated[str, typer.Option("--model", "-m", help="A checkpoint directory or hub id.")]
+_Profile = Annotated[str, typer.Option(help="A profile's name, or a file that ends in .toml.")]
+_Folder = Annotated[Path | None, typer.Option("--cache", metavar="DIR", help=CACHE_HELP)]
+_Codec = Annotated[str, typer.Option(help=CODEC_HELP)]
+_Size = Annotated[
+    str | None,
+    typer.Option(metavar="SIZE", help="What the folder may hold; at first 32GiB, then as before."),
+]
+_Age = Annotated[
+    str | None, typer.Option(metavar="TIME", help="Read again what is older, for instance 30d.")
+]
+_Task = Annotated[str | None, typer.Option(help="The task in one sentence, for the model.")]
+_Manifest = Annotated[
+    Path | None, typer.Option(help="Write what became of each document here, as JSON Lines.")
+]
+_Delete = Annotated[
+    bool,
+    typer.Option("--delete-missing", help="Forget documents that are not in SOURCES any more."),
+]
+_Json = Annotated[bool, typer.Option("--json", help="Write one JSON object to stdout instead.")]
+_Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")]
+_Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 ...")]
+
+
+def index(
+    sources: _Sources,
+    model: _Model,
+    profile: _Profile = "mini",
+    folder: _Folder = None,
+    codec: _Codec = "exact",
+    disk_bytes: _Size = None,
+    ttl: _Age = None,
+    instruction: _Task = None,
+    manifest: _Manifest = None,
+    delete_missing: _Delete = False,
+    as_json: _Json = False,
+    device: _Device = "auto",
+    dtype: _Dtype = "auto",
+) -> None:
+    """Read documents into the cache's folder, where rank finds them.
+
+    What is there already is skipped; files that have not changed are not opened.
+    Running it again after an interruption goes on where it was.
+    """
+    from .index_output import show_json, show_text
+    from .sources import find_files, read_documents
+
+    size = None if disk_bytes is None else parse_bytes(disk_bytes, "--disk-bytes")
+    age = None if ttl is None else parse_duration(ttl, "--ttl")
+    check_manifest(manifest)
+    files = find_files(sources)
+    with _open(folder, codec, size, age) as cache:
+        reranker = _load(model, profile, device, dtype, cache)
+        documents = read_documents(files, reranker.profile.limits.max_pixels)
+        run = _run(reranker, documents, instruction, model, delete_missing)
+        if manifest is not None:
+            write_manifest(manifest, run.summary(), run.rows(documents))
+    (show_json if as_json else show_text)(run)
+    if not run.indexed:
+        raise typer.Exit(2)
+    if run.unkept:
+        raise typer.Exit(1)
+
+
+def _open(folder: Path | None, codec: str, size: int | None, ttl: float | None) -> Cache:
+    from minireranker.cache import Cache
+
+    cache = Cache(cache_folder(folder), codec=codec, disk_bytes=size, ttl=ttl)
+    assert cache.disk is not None, "it has a folder"
+    if cache.disk.read_only:
+        cache.close()
+        raise CacheError(
+            f"the cache {cache.disk.path} cannot be written; name another with --cache DIR"
+        )
+    return cache
+
+
+def _load(model: str, profile: str, device: str, dtype: str, cache: Cache) -> Reranker:
+    from minireranker.engine import Reranker
+
+    return Reranker.from_pretrained(model, profile=profile, device=device, dtype=dtype, cache=cache)
+
+
+def _run(
+    reranker: Reranker,
+    documents: Sequence[Document],
+    instruction: str | None,
+    model: str,
+    delete_missing: bool,
+) -> IndexRun:
+    from .index_output import IndexRun, facts_of
+
+    before, start = _sizes(reranker), time.perf_counter()
+    try:
+        found = reranker.index(documents, instruction=instruction)
+    except KeyboardInterrupt:
+        typer.echo(
+            "stopped: what was read so far is kept; run the same command again to go on from there",
+            err=True,
+        )
+        raise
+    deleted = _delete_missing(reranker, found) if delete_missing and any(found.ids) else 0
+    seconds, after = time.perf_counter() - start, _sizes(reranker)
+    written = sum(size for key, size in after.items() if key not in before)
+    facts = {"model": model, "instruction": instruction, **facts_of(reranker)}
+    return IndexRun(found, facts, after, written, deleted, seconds)
+
+
+def _sizes(reranker: Reranker) -> dict[str, int]:
+    """Bytes of every entry in the folder, by key, of this model and profile."""
+    disk = reranker.cache.disk
+    assert disk is not None, "it was opened with a folder"
+    return {info.key: info.bytes for info in disk.entries(reranker.namespace.name)}
+
+
+def _delete_missing(reranker: Reranker, found: Indexed) -> int:
+    """Forget what was not among the documents; one that failed was among them."""
+    present = {str(name) for name in found.ids if name is not None}
+    present |= {failed.id for failed in found.failed if failed.id is not None}
+    return reranker.delete([name for name in reranker.indexed() if name not in present])

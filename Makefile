@@ -16,7 +16,7 @@ ANSWERS := $(BIN)/python -c \
 BENCH_SIZE ?= 2b
 BENCH_OUT ?= bench/results/engine-$(BENCH_SIZE)-cpu.json
 
-.PHONY: dev demo test lint wheel bench clean
+.PHONY: dev demo test lint wheel bench bench-cache stress clean
 
 dev: $(VENV)/.installed
 
@@ -54,6 +54,17 @@ wheel: dev
 
 bench: dev
 	$(BIN)/minireranker bench engine --size $(BENCH_SIZE) --out $(BENCH_OUT)
+
+# Codecs on 2B with a few queries, on the tiny model with many; reads from the disk that `.` is on.
+bench-cache: dev
+	$(BIN)/minireranker bench cache --out bench/results/cache-2b-cpu.json
+	$(BIN)/minireranker bench codecs --float32 --out bench/results/codecs-tiny-cpu.json
+	$(BIN)/minireranker bench codecs --size 2b --queries 4 --out bench/results/codecs-2b-cpu.json
+
+# 200 rounds of kill -9 among four writers and two readers, then 10 000 operations of two processes.
+stress: dev
+	OMP_WAIT_POLICY=passive $(BIN)/python -P tests/cache/crash_rounds.py --rounds 200
+	OMP_WAIT_POLICY=passive $(BIN)/python -P tests/cache/mixed_operations.py
 
 clean:
 	rm -rf build dist .typecheck demo *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -23,7 +23,7 @@ def prefix_tokens(reranker: Reranker, documents: int) -> float:
     """
     text, layers = reranker.state.model.config.text, len(reranker.state.band.prefix_layers)
     width = 2 * text.num_key_value_heads * text.head_dim * reranker.state.model.dtype.itemsize
-    return reranker.cache.bytes / (width * layers * documents) if layers else 0.0
+    return reranker.cache.memory.bytes / (width * layers * documents) if layers else 0.0
 
 
 def arithmetic(reranker: Reranker, documents: int, suffix: int) -> tuple[float, float]:

@@ -198,6 +198,6 @@ def _without_spread(reranker: Reranker) -> str:
 
 def _sizes(reranker: Reranker) -> dict[str, int]:
     """Bytes at the peak so far, and what of them is accounted for."""
-    peak, weights, cache = peak_memory(), reranker.state.model.nbytes, reranker.cache.bytes
+    peak, weights, cache = peak_memory(), reranker.state.model.nbytes, reranker.cache.memory.bytes
     slack = peak - weights - cache
     return {"peak": peak, "weights": weights, "cache": cache, "beyond_weights_and_cache": slack}

@@ -151,8 +151,10 @@ def _take(cache: Cache, keys: Sequence[str]) -> list[PrefixEntry]:
 
 
 def _warm(folder: Path, bench: CacheBench, keys: Sequence[str]) -> float:
-    """Median seconds of taking all from memory and decoding every layer."""
-    with _opened(folder, bench) as cache:
+    """Median seconds of taking all from memory and decoding every layer, as the engine does."""
+    import torch
+
+    with _opened(folder, bench) as cache, torch.inference_mode():
 
         def decode() -> None:
             for entry in _take(cache, keys):

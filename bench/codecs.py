@@ -162,6 +162,8 @@ def _layers(entry: PrefixEntry) -> range:
 
 def _cost(cache: Cache, keys: Sequence[str]) -> dict[str, float]:
     """Bytes a token kept, and the seconds of taking all entries from memory and decoding them."""
+    import torch
+
     from minireranker.cache import PrefixEntry
 
     entries = [entry for key in keys if (entry := cache.get(key, PrefixEntry)) is not None]
@@ -176,7 +178,7 @@ def _cost(cache: Cache, keys: Sequence[str]) -> dict[str, float]:
     tokens = sum(entry.tokens for entry in entries)
     return {
         "bytes_a_token": sum(entry.nbytes for entry in entries) / tokens,
-        "decode_seconds": median_seconds(decode, 3),
+        "decode_seconds": torch.inference_mode()(median_seconds)(decode, 3),
     }
 
 

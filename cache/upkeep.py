@@ -73,12 +73,21 @@ class Upkeep:
             if key not in chosen:
                 chosen[key] = used
                 left -= size
-        return sum(self._remove(some, chosen)[0] for some in batches(chosen, AT_ONCE))
+        return sum(self._prune(some, chosen) for some in batches(chosen, AT_ONCE))
 
     def shrink(self) -> int:
         """Evict until the budget holds; how many went."""
         limit = self._ledger.limit
         return self.prune(limit, -math.inf) if self._ledger.taken > limit else 0
+
+    def _prune(self, keys: list[str], unused: Mapping[str, int]) -> int:
+        try:
+            return self._remove(keys, unused)[0]
+        except FAULTS as error:  # a full disk, on which nothing can be claimed, needs it most
+            self._report(error)
+            count, stuck = self._folder.remove_all(keys)
+            self._report(*stuck.values())
+            return count
 
     def _delete(self, keys: list[str]) -> int:
         removed = 0

@@ -166,6 +166,18 @@ def test_a_folder_opened_on_a_full_disk_still_reads(disk: Callable[[str], Path])
         assert not cache.put(KEYS[50], entry(KEYS[50]))
 
 
+def test_pruning_frees_a_disk_that_is_full(disk: Callable[[str], Path]) -> None:
+    place = disk("size=1m")
+    kept = filled(place / "cache")
+    with DiskCache(place / "cache") as cache:
+        fill_up(place / "ballast")
+        assert cache.prune(max_bytes=0) == len(kept)
+        assert not any(reads(cache, key) for key in kept)
+        assert cache.put(KEYS[50], entry(KEYS[50]))
+        assert verify(cache).problems <= len(kept), "rows that could not be written off"
+        assert verify(cache).problems == 0
+
+
 def test_a_new_folder_on_a_full_disk(disk: Callable[[str], Path]) -> None:
     place = disk("size=1m")
     fill_up(place / "ballast")

@@ -36,6 +36,7 @@ def open_folder(path: Path) -> Opened:
     """Open or make the cache in ``path``. Raises CacheError, which says why and what to do."""
     folder = Folder(path)
     folder.check()
+    _refuse_foreign_index(folder)
     held_something = _holds_something(folder)
     try:
         folder.make()
@@ -55,6 +56,19 @@ def open_folder(path: Path) -> Opened:
             reason(error),
         )
     return Opened(folder, _readable_index(folder), read_only=True)
+
+
+def _refuse_foreign_index(folder: Folder) -> None:
+    """Before anything is made beside it: an index without entries may be another program's."""
+    index = folder.path / INDEX
+    if folder.entries.exists() or not index.is_file() or not index.stat().st_size:
+        return
+    try:
+        Database(index, read_only=True).close()
+    except sqlite3.DatabaseError as error:
+        raise CacheError(
+            f"{index} is no cache's index ({reason(error)}): choose an empty folder, or remove it"
+        ) from error
 
 
 def is_full(error: Exception) -> bool:

@@ -71,7 +71,7 @@ class Shelf:
             for key, future in claim.theirs.items():
                 entry = future.result()
                 if isinstance(entry, PrefixEntry):
-                    _deliver(waiting.pop(key), entry)
+                    _deliver(waiting.pop(key), entry.to(self._state.model.device))
 
     def _found_meanwhile(self, mine: Waiting, claim: Claim) -> Waiting:
         """What is still missing: others may have finished between our asking and our claiming."""
@@ -82,7 +82,7 @@ class Shelf:
                 missing[key] = wanted
             else:
                 claim.land(key, entry)
-                _deliver(wanted, entry)
+                _deliver(wanted, entry.to(self._state.model.device))
         return missing
 
     def _read(self, missing: Waiting, claim: Claim) -> None:

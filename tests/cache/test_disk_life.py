@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import multiprocessing
 import os
@@ -375,3 +376,18 @@ def test_a_line_of_the_log_says_what_and_where(
     (record,) = caplog.records
     assert record.name.startswith("minireranker.cache")
     assert str(tmp_path / "index.sqlite3") in record.getMessage()
+
+
+@pytest.mark.parametrize("content", ["sqlite", "garbage"])
+def test_another_programs_folder_is_left_as_it_is(tmp_path: Path, content: str) -> None:
+    index = tmp_path / "index.sqlite3"
+    if content == "sqlite":
+        with contextlib.closing(sqlite3.connect(index)) as connection:
+            connection.execute("CREATE TABLE theirs(x)")
+    else:
+        index.write_bytes(b"no database at all, but somebody's" * 100)
+    before = index.read_bytes()
+    with pytest.raises(CacheError, match=r"index\.sqlite3"):
+        DiskCache(tmp_path)
+    assert os.listdir(tmp_path) == ["index.sqlite3"]
+    assert index.read_bytes() == before

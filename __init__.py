@@ -1,7 +1,7 @@
 """minireranker: multimodal reranking with every document's pixels read once.
 
     from minireranker import Reranker
-    reranker = Reranker.from_pretrained("path/to/Qwen3-VL-Reranker-2B", profile="mini")
+    reranker = Reranker.from_pretrained("path/to/Qwen3-VL-Reranker-2B", profile="dense")
     hits = reranker.rank("a red bicycle", [Path("one.jpg"), Path("two.jpg")], top_k=1)
 
 Importing this package imports neither torch nor transformers: the public names load on first use.
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from minireranker.engine import (
         Document,
         DocumentId,
+        Embedder,
         FailedDocument,
         Indexed,
         Query,
@@ -31,6 +32,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "Document": "minireranker.engine",
     "DocumentId": "minireranker.engine",
+    "Embedder": "minireranker.engine",
     "FailedDocument": "minireranker.engine",
     "Indexed": "minireranker.engine",
     "Limits": "minireranker.configs",
@@ -47,6 +49,7 @@ __all__ = [
     "Cache",
     "Document",
     "DocumentId",
+    "Embedder",
     "FailedDocument",
     "Indexed",
     "Limits",

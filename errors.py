@@ -7,6 +7,7 @@
     ├── CheckpointError                     a model directory that cannot be loaded as it stands
     ├── CacheError                          a cache folder, URL or archive that cannot be used
     │   └── CorruptEntryError               a damaged or foreign entry file: a miss for the engine
+    ├── VectorIndexError                    a vector index that cannot be used, or is damaged
     ├── MissingDependencyError (ImportError)  an optional package is needed: names the extra
     ├── InputError (ValueError)             a query or document that cannot be scored
     │   ├── MediaError                      an image or video that may not or cannot be read
@@ -44,6 +45,7 @@ __all__ = [
     "TooLongError",
     "UnknownDocumentError",
     "UnknownProfileError",
+    "VectorIndexError",
 ]
 
 
@@ -84,6 +86,10 @@ class CorruptEntryError(CacheError):
 
     The cache itself treats it as a miss; callers of ``Cache`` never see it.
     """
+
+
+class VectorIndexError(MinirerankerError):
+    """A folder of vectors that cannot be used as it stands, or whose bytes have changed."""
 
 
 class MissingDependencyError(MinirerankerError, ImportError):

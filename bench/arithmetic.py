@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -16,14 +17,16 @@ def suffix_tokens(reranker: Reranker, pair_token_layers: int, documents: int) ->
     return pair_token_layers // (documents * (band.exit_layer - band.meeting_layer))
 
 
-def prefix_tokens(reranker: Reranker, documents: int) -> float:
-    """Tokens of a first segment in the band, on average, by the bytes of their K and V.
+def prefix_tokens(reranker: Reranker) -> float:
+    """Tokens of a first segment after pruning, on average over the cache's entries in memory.
 
-    The cache has to hold the entries of ``documents`` and nothing else. 0 where the band is empty.
+    Those have to be entries of the reranker's own, at least one.
     """
-    text, layers = reranker.state.model.config.text, len(reranker.state.band.prefix_layers)
-    width = 2 * text.num_key_value_heads * text.head_dim * reranker.state.model.dtype.itemsize
-    return reranker.cache.memory.bytes / (width * layers * documents) if layers else 0.0
+    from minireranker.cache import PrefixEntry
+
+    memory = reranker.cache.memory
+    entries = (memory.peek(key, PrefixEntry) for key in memory.held())
+    return statistics.fmean(entry.tokens for entry in entries if entry is not None)
 
 
 def arithmetic(reranker: Reranker, documents: int, suffix: int) -> tuple[float, float]:
@@ -35,7 +38,7 @@ def arithmetic(reranker: Reranker, documents: int, suffix: int) -> tuple[float, 
     it, and in the band's layers to the first segment: two products a key, of the heads' width.
     """
     text, band = reranker.state.model.config.text, reranker.state.band
-    header, prefix = _header_tokens(reranker), prefix_tokens(reranker, documents)
+    header, prefix = _header_tokens(reranker), prefix_tokens(reranker)
     width = text.num_attention_heads * text.head_dim
     kv = 2 * text.hidden_size * text.num_key_value_heads * text.head_dim
     query = text.hidden_size * width

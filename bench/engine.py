@@ -176,7 +176,7 @@ def _warm(reranker: Reranker, ids: Sequence[Any], repeats: int) -> dict[str, Any
     return {
         "seconds": seconds,
         "suffix_tokens": suffix,
-        "prefix_tokens": prefix_tokens(reranker, len(ids)),
+        "prefix_tokens": prefix_tokens(reranker),
         "token_layers": ranking.work.token_layers,
         "vision_patches": ranking.work.vision_patches,
         "stages_seconds": dataclasses.asdict(ranking.timings),

@@ -8,7 +8,6 @@ give the same score.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,9 +18,11 @@ import torch
 from torch import Tensor
 
 from minireranker.engine import Document, Query, Reranker
-from minireranker.engine.prompt import Segment, Side
-from minireranker.engine.reading import read_side
+from minireranker.engine.draft import Segment
+from minireranker.engine.prompt import Side
+from minireranker.engine.reading import read_content
 from minireranker.engine.state import EngineState
+from minireranker.engine.work import Meter
 
 
 class FullSequenceModel:
@@ -34,7 +35,7 @@ class FullSequenceModel:
         """Load the whole model; nothing of ours takes part."""
         from transformers import Qwen3VLForConditionalGeneration
 
-        with _quietly():
+        with quietly():
             loaded = Qwen3VLForConditionalGeneration.from_pretrained(
                 str(checkpoint), dtype=dtype, attn_implementation="sdpa"
             )
@@ -52,14 +53,15 @@ class FullSequenceModel:
         """Raw logit difference of each pair, computed alone and whole."""
         state = reranker.state
         asked = Query.of(query).content
-        query_side = read_side(asked, state.profile)
+        guide = state.guide(Meter())
+        query_side = guide.side(asked, read_content(asked, state.profile.limits))
         out = []
         for document in documents:
             content = Document.of(document).content
             query_first = state.profile.template.order == "query-first" or (
                 asked.is_visual and not content.is_visual
             )
-            side = read_side(content, state.profile)
+            side = guide.side(content, read_content(content, state.profile.limits))
             front, back = (query_side, side) if query_first else (side, query_side)
             segments = pair_segments(state, front, back, instruction, query_first=query_first)
             out.append(self._score(state, segments))
@@ -74,12 +76,12 @@ class FullSequenceModel:
         The pair is written in the reranker's template, with every visual token kept.
         """
         state = reranker.state
-        profile = dataclasses.replace(state.profile, keep_ratio=1.0)
         asked, content = Query.of(query).content, Document.of(document).content
         query_first = state.profile.template.order == "query-first" or (
             asked.is_visual and not content.is_visual
         )
-        sides = read_side(asked, profile), read_side(content, profile)
+        limits = state.profile.limits
+        sides = [read_content(item, limits).pruned((), 1.0) for item in (asked, content)]
         front, back = sides if query_first else reversed(sides)
         segments = pair_segments(state, front, back, instruction, query_first=query_first)
         out = self.model(**self._published_inputs(state, segments), logits_to_keep=1)
@@ -92,7 +94,7 @@ class FullSequenceModel:
     ) -> dict[str, Tensor]:
         """What transformers' own processor would return: ids, token types, pixels, grids."""
         ids = np.concatenate([segment.input_ids for segment in segments])
-        control = state.prompt.tokenizer.control
+        control = state.prompt.tokenizer.added
         images, videos = ids == control["<|image_pad|>"], ids == control["<|video_pad|>"]
         inputs = {
             "input_ids": torch.from_numpy(ids)[None],
@@ -211,7 +213,7 @@ def _mask(lengths: Sequence[int], sees_first: bool, like: Tensor) -> Tensor:
 
 
 @contextmanager
-def _quietly() -> Iterator[None]:
+def quietly() -> Iterator[None]:
     """Without transformers' progress bars and advice."""
     from transformers.utils import logging
 

@@ -2,7 +2,7 @@
 
 from .catalog import Catalog, ContentRow, DocumentRow
 from .codec import CODECS
-from .entry import Entry, FeatureEntry, PrefixEntry, SuffixEntry
+from .entry import ChoiceEntry, Entry, FeatureEntry, KeptTokens, PrefixEntry, SuffixEntry
 from .flight import Claim
 from .key import KEY_PATTERN, LAYOUT_VERSION, Namespace, entry_key
 from .memory import MemoryCache
@@ -17,11 +17,13 @@ __all__ = [
     "Cache",
     "CacheStats",
     "Catalog",
+    "ChoiceEntry",
     "Claim",
     "ContentRow",
     "DocumentRow",
     "Entry",
     "FeatureEntry",
+    "KeptTokens",
     "MemoryCache",
     "Namespace",
     "Prefetch",

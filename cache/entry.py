@@ -6,7 +6,8 @@ file format needs to know of them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, Self
 
@@ -66,6 +67,24 @@ class _Parts:
 
 
 @dataclass(frozen=True, eq=False)
+class KeptTokens:
+    """Which visual tokens of one image or video are in an entry."""
+
+    grid: tuple[int, int, int]
+    """Frames, rows, columns of visual tokens before pruning."""
+    indices: Tensor
+    """[kept] int32, ascending, row-major in ``grid``."""
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for a grid that is none, or indices that are too many for it."""
+        kept = self.indices
+        if min(self.grid) < 1:
+            raise ValueError(f"a grid of {self.grid}")
+        if kept.dtype is not torch.int32 or kept.ndim != 1 or len(kept) > math.prod(self.grid):
+            raise ValueError(f"{kept.dtype} {list(kept.shape)} tokens kept of {self.grid}")
+
+
+@dataclass(frozen=True, eq=False)
 class PrefixEntry(_Parts):
     """A first segment, read through the band's end: what any second segment may attend to."""
 
@@ -78,32 +97,44 @@ class PrefixEntry(_Parts):
     """How far the second segment's positions are moved (that of the unpruned segment)."""
     tokens: int
     """Tokens after pruning; known also when the band, and so K/V, is empty."""
+    visuals: tuple[KeptTokens, ...] = ()
+    """What is kept of each video, then image."""
 
     @classmethod
-    def encoded(cls, codec: str, k: Tensor, v: Tensor, *, span: int, tokens: int) -> Self:
+    def encoded(
+        cls,
+        codec: str,
+        k: Tensor,
+        v: Tensor,
+        *,
+        span: int,
+        tokens: int,
+        visuals: Sequence[KeptTokens] = (),
+    ) -> Self:
         """From K and V [band layers, tokens, kv_heads, head_dim], normed and rotated.
 
         Scores are computed from what comes out of the codec, also right after reading: a score must
         not depend on whether its document was cached.
         """
-        return cls(codec, encode(codec, k, v), k.dtype, span, tokens)
+        return cls(codec, encode(codec, k, v), k.dtype, span, tokens, tuple(visuals))
 
     def layer(self, at: int) -> tuple[Tensor, Tensor]:
         """K and V [tokens, kv_heads, head_dim] of band layer number ``at``, in ``dtype``."""
         return decode_layer(self.codec, self.parts, at, self.dtype)
 
     def tensors(self) -> dict[str, Tensor]:
-        """The codec's parts."""
-        return dict(self.parts)
+        """The codec's parts, and ``visual.0`` ...: indices of the visual tokens kept."""
+        return {**self.parts, **_numbered("visual", tuple(v.indices for v in self.visuals))}
 
     def fields(self) -> dict[str, str]:
-        """Codec, dtype, span, tokens."""
+        """Codec, dtype, span, tokens, and the grids of the visuals (``1x16x20 ...``)."""
         dtype = str(self.dtype).removeprefix("torch.")
         return {
             "codec": self.codec,
             "dtype": dtype,
             "span": str(self.span),
             "tokens": str(self.tokens),
+            "grids": " ".join("x".join(map(str, visual.grid)) for visual in self.visuals),
         }
 
     @classmethod
@@ -113,8 +144,33 @@ class PrefixEntry(_Parts):
         if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
             raise ValueError(f"unknown dtype {fields['dtype']!r}")
         span, tokens = int(fields["span"]), int(fields["tokens"])
-        check_parts(fields["codec"], tensors, tokens)
-        return cls(fields["codec"], dict(tensors), dtype, span, tokens)
+        parts = {name: t for name, t in tensors.items() if not name.startswith("visual.")}
+        check_parts(fields["codec"], parts, tokens)
+        visuals = tuple(
+            KeptTokens(_grid(grid), tensors[f"visual.{at}"])
+            for at, grid in enumerate(fields["grids"].split())
+        )
+        return cls(fields["codec"], parts, dtype, span, tokens, visuals)
+
+
+@dataclass(frozen=True, eq=False)
+class ChoiceEntry(_Parts):
+    """Which visual tokens an embedder chose: all that is needed to name a document's entry."""
+
+    indices: tuple[Tensor, ...]
+    """For each visual, [kept] int32, ascending; on the CPU."""
+
+    def tensors(self) -> dict[str, Tensor]:
+        """``visual.0`` ..."""
+        return _numbered("visual", self.indices)
+
+    @classmethod
+    def restore(cls, tensors: Mapping[str, Tensor], fields: Mapping[str, str]) -> Self:
+        """From ``tensors()``."""
+        indices = tuple(tensors[f"visual.{at}"] for at in range(len(tensors)))
+        if any(kept.dtype is not torch.int32 or kept.ndim != 1 for kept in indices):
+            raise ValueError("indices are not int32 [kept]")
+        return cls(indices)
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,6 +217,11 @@ class SuffixEntry(_Parts):
         """From ``tensors()`` and ``fields()``."""
         maps = tuple(tensors.get(f"injection.{i}") for i in range(int(fields["layers"])))
         return cls(tensors["x"], tensors["positions"], maps)
+
+
+def _grid(text: str) -> tuple[int, int, int]:
+    frames, rows, columns = map(int, text.split("x"))
+    return frames, rows, columns
 
 
 def _numbered(name: str, tensors: tuple[Tensor | None, ...]) -> dict[str, Tensor]:

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from minireranker.errors import MinirerankerError
 
-from .entry import Entry, FeatureEntry, PrefixEntry, SuffixEntry
+from .entry import ChoiceEntry, Entry, FeatureEntry, PrefixEntry, SuffixEntry
 from .header import (
     FORMAT,
     LENGTH_BYTES,
@@ -37,7 +37,7 @@ from .key import LAYOUT_VERSION
 Buffer: TypeAlias = bytes | bytearray | memoryview | mmap
 
 KINDS: Mapping[str, type[Entry]] = {
-    kind.__name__: kind for kind in (PrefixEntry, FeatureEntry, SuffixEntry)
+    kind.__name__: kind for kind in (PrefixEntry, ChoiceEntry, FeatureEntry, SuffixEntry)
 }
 
 _ZEROS = b"0" * 32

@@ -67,6 +67,11 @@ class MemoryCache:
             entries = len(self._entries)
             return TierStats(self._hits, self._misses, self._evictions, 0, entries, self._bytes)
 
+    def held(self) -> list[str]:
+        """The keys of its entries, the least recently used first."""
+        with self._lock:
+            return list(self._entries)
+
     def get(self, key: str, kind: type[_Entry]) -> _Entry | None:
         """The entry under ``key``, now the most recently used, or None; counted."""
         entry = self.peek(key, kind)

@@ -32,6 +32,18 @@ _Sources = Annotated[
 ]
 _Model = Annotated[str, typer.Option("--model", "-m", help="A checkpoint directory or hub id.")]
 _Profile = Annotated[str, typer.Option(help="A profile's name, or a file that ends in .toml.")]
+EmbedderOption = Annotated[
+    str | None,
+    typer.Option(
+        "--embedder", "-e", help="An embedding checkpoint that says which visual tokens to keep."
+    ),
+]
+KeepOption = Annotated[
+    float | None,
+    typer.Option(
+        help="Share of visual tokens kept, instead of the profile's; 1 needs no embedder."
+    ),
+]
 _Picture = Annotated[
     Path | None, typer.Option(exists=True, dir_okay=False, help="A picture to search with.")
 ]
@@ -60,6 +72,8 @@ def rank(
     model: _Model,
     sources: _Sources = None,
     profile: _Profile = "mini",
+    embedder: EmbedderOption = None,
+    keep_ratio: KeepOption = None,
     query_image: _Picture = None,
     query_video: _Film = None,
     top_k: _Count = 10,
@@ -80,7 +94,7 @@ def rank(
     folder = existing_folder(folder) if files is None else folder
     _check_target(html)
     with Cache(folder, codec=codec) as cache:
-        reranker = _load(model, profile, device, dtype, cache)
+        reranker = load_reranker(model, profile, embedder, keep_ratio, device, dtype, cache)
         documents = _documents(reranker, files)
         ranking = reranker.rank(
             asked, documents, top_k=top_k or len(documents), instruction=instruction
@@ -116,9 +130,9 @@ def _documents(
     if not found:
         assert reranker.cache.disk is not None, "sources were named, or a folder"
         raise NoDocumentsError(
-            f"nothing was indexed in {reranker.cache.disk.path} with this model, profile, dtype "
-            "and codec; name files, run minireranker index with the same ones, or see minireranker "
-            "cache info"
+            f"nothing was indexed in {reranker.cache.disk.path} with this model, profile, dtype, "
+            "codec, keep ratio and embedder; name files, run minireranker index with the same "
+            "ones, or see minireranker cache info"
         )
     return found
 
@@ -146,10 +160,27 @@ def _existing(path: Path) -> Path:
     return path if path.exists() else path.absolute().parent
 
 
-def _load(model: str, profile: str, device: str, dtype: str, cache: Cache) -> Reranker:
+def load_reranker(
+    model: str,
+    profile: str,
+    embedder: str | None,
+    keep_ratio: float | None,
+    device: str,
+    dtype: str,
+    cache: Cache,
+) -> Reranker:
+    """The reranker that options ask for."""
     from minireranker.engine import Reranker
 
-    return Reranker.from_pretrained(model, profile=profile, device=device, dtype=dtype, cache=cache)
+    return Reranker.from_pretrained(
+        model,
+        profile=profile,
+        embedder=embedder,
+        keep_ratio=keep_ratio,
+        device=device,
+        dtype=dtype,
+        cache=cache,
+    )
 
 
 def _report(path: Path, query: Query, ranking: Ranking, reranker: Reranker, quiet: bool) -> None:

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from minireranker.cache import CacheStats
 from minireranker.engine.content import Query
-from minireranker.engine.types import FailedDocument, Ranking
+from minireranker.engine.types import FailedDocument, Ranking, Work
 
 from .printable import printable
 
@@ -32,9 +32,17 @@ def show_text(ranking: Ranking, documents: int, engine: str, cache: CacheStats) 
         f"{len(ranking)} of {ranked} ranked documents; {_times(ranking)}",
         f"cache: {work.cache_hits} hits, {work.cache_misses} misses{_tiers(cache)}",
         printable(engine),
+        *resampled(work),
     ):
         console.print(Text(line, style="dim"), soft_wrap=True)
     show_failed(ranking.failed)
+
+
+def resampled(work: Work) -> list[str]:
+    """A line where importances came on another grid than the reranker's."""
+    count = work.importances_resampled
+    said = "importances resampled: the embedder reads images at another size than the reranker"
+    return [f"{count} {said}"] if count else []
 
 
 def show_failed(failed_documents: Sequence[FailedDocument]) -> None:

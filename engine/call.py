@@ -9,14 +9,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 
+import torch
+
 from minireranker.cache import PrefixEntry
 from minireranker.errors import InputError, MinirerankerError, NonFiniteScoreError
 
 from .content import Content
+from .draft import Segment
 from .intake import Intake
 from .matching import Asked, Candidate, Chunk, Match, score_matches
-from .prompt import Segment
-from .reading import read_side
+from .prefix import kept_visuals
+from .reading import read_content
 from .shelf import Shelf
 from .state import EngineState
 from .work import Meter
@@ -25,6 +28,8 @@ HELD_BYTES = 2**29
 """Pixels and entries a chunk may hold beside the cache; one document may exceed it alone."""
 
 HELD_DOCUMENTS = 256
+
+_CPU = torch.device("cpu")
 
 
 class Call:
@@ -50,7 +55,8 @@ class Call:
             )
             for is_query in (False, True)
         }
-        self.intake = Intake(state, self.document_header.digest())
+        self._guide = state.guide(self.meter)
+        self.intake = Intake(state, self.document_header.digest(), self._guide)
         self._fetched = state.cache.prefetch((), PrefixEntry)
 
     @property
@@ -61,7 +67,8 @@ class Call:
     def ask(self, content: Content, index: int) -> Asked:
         """Read the call's query number ``index``. Raises InputError."""
         with self.meter.stage("inputs"):
-            side = read_side(content, self._state.profile)
+            reading = read_content(content, self._state.profile.limits)
+            side = self._guide.side(content, reading)
             query = Asked(index, content.is_visual, side)
             if self._state.profile.template.order == "query-first":
                 query.first = self._prompt.first(side, self._instruction, is_query=True)
@@ -101,7 +108,7 @@ class Call:
                 self.meter.count(cache_hits=1)
                 candidate.key = candidate.known.key if candidate.known else None
                 # It may have been decoded since it was found, from a file that had changed by then.
-                candidate.side = None
+                candidate.reading = candidate.side = None
             else:
                 self.intake.read(candidate)
                 if first:
@@ -216,6 +223,10 @@ class Call:
                 _record(match, score)
         self.intake.remember(chunk)
         for candidate in chunk:
+            if candidate.prefix is not None:
+                candidate.visuals = candidate.prefix.visuals
+            elif candidate.second is not None:
+                candidate.visuals = tuple(kept_visuals(candidate.second, _CPU))
             candidate.release()
 
     def _matches(self, candidates: Sequence[Candidate], *, first_is_query: bool) -> Iterator[Match]:

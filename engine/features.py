@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from minireranker.cache import Cache, FeatureEntry, Namespace
 from minireranker.models.qwen3_vl import Qwen3VL
 
+from .draft import Segment
 from .pixels import TEMPORAL, Visual
-from .prompt import Segment
 from .work import Meter
 
 PATCH_BUDGET = 8_192
@@ -36,13 +36,14 @@ class FeatureReader:
         model: Qwen3VL,
         pixel_mean: Sequence[float],
         pixel_std: Sequence[float],
-        cache: Cache,
-        namespace: Namespace,
         meter: Meter,
+        kept: tuple[Cache, Namespace] | None = None,
     ) -> None:
-        """``pixel_mean``, ``pixel_std``: the checkpoint's normalisation, three numbers each."""
-        self._model, self._cache, self._meter = model, cache, meter
-        self._namespace = namespace
+        """``pixel_mean``, ``pixel_std``: the checkpoint's normalisation, three numbers each.
+
+        ``kept``: where features asked to be kept go; None: nothing is kept.
+        """
+        self._model, self._meter, self._kept = model, meter, kept
         self._mean, self._std = tuple(pixel_mean), tuple(pixel_std)
 
     def of(
@@ -53,30 +54,26 @@ class FeatureReader:
         ``keep``: through the cache; ``durable``: to outlive the process as well.
         """
         wanted = [part for s in segments for part in zip(s.visuals, s.kept, strict=True)]
-        found = iter(self._through_cache(wanted, durable=durable) if keep else self._read(wanted))
+        if keep and self._kept is not None:
+            found = iter(self._through_cache(wanted, *self._kept, durable=durable))
+        else:
+            found = iter(self._read(wanted))
         return [_joined([next(found) for _ in s.visuals]) for s in segments]
 
-    def _through_cache(self, wanted: Sequence[Kept], *, durable: bool) -> list[FeatureEntry]:
-        keys = [self._key(*part) for part in wanted]
+    def _through_cache(
+        self, wanted: Sequence[Kept], cache: Cache, namespace: Namespace, *, durable: bool
+    ) -> list[FeatureEntry]:
+        keys = [_key(namespace, *part) for part in wanted]
         found: dict[str, FeatureEntry | None] = {
-            key: self._cache.get(key, FeatureEntry, self._model.device) for key in keys
+            key: cache.get(key, FeatureEntry, self._model.device) for key in keys
         }
         missing = {key: part for key, part in zip(keys, wanted, strict=True) if found[key] is None}
         self._meter.count(cache_hits=len(found) - len(missing), cache_misses=len(missing))
         read = dict(zip(missing, self._read(list(missing.values())), strict=True))
         entries = {key: found[key] or read[key] for key in keys}
         for key, entry in entries.items() if durable else read.items():
-            self._cache.put(key, entry, durable=durable)
+            cache.put(key, entry, durable=durable)
         return [entries[key] for key in keys]
-
-    def _key(self, visual: Visual, kept: NDArray[np.int64]) -> str:
-        return self._namespace.key(
-            {
-                "kind": FeatureEntry.__name__,
-                "visual": visual.digest(),
-                "kept": hashlib.sha256(kept.tobytes()).digest(),
-            }
-        )
 
     def _read(self, wanted: Sequence[Kept]) -> list[FeatureEntry]:
         """The tower over many visuals, in groups of the patch budget."""
@@ -102,6 +99,16 @@ class FeatureReader:
             FeatureEntry(merged, tuple(level[i] for level in maps))
             for i, merged in enumerate(features.merged.split(sizes))
         ]
+
+
+def _key(namespace: Namespace, visual: Visual, kept: NDArray[np.int64]) -> str:
+    return namespace.key(
+        {
+            "kind": FeatureEntry.__name__,
+            "visual": visual.digest(),
+            "kept": hashlib.sha256(kept.tobytes()).digest(),
+        }
+    )
 
 
 def _pieces(visual: Visual) -> list[Visual]:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
@@ -14,11 +12,12 @@ from minireranker.errors import MinirerankerError
 from .ahead import ahead
 from .call import Call
 from .content import Document, DocumentId
+from .decoding import Decoding
+from .given import name_of
 from .library import Seen
-from .lists import name_of
 from .matching import Candidate
 from .reading import side_digest
-from .stamps import sources_of
+from .shelf import READ_TOKENS
 from .state import EngineState
 from .tokenizer import require_unicode
 from .types import FailedDocument, Indexed
@@ -44,13 +43,13 @@ class Indexing:
         self._seen: list[Seen] = []
         self._named: dict[str, int] = {}
         """Ids given so far, and to which of the originals."""
-        self._one_at_a_time = threading.Lock()
+        self._decoding = Decoding()
 
     def run(self) -> Indexed:
         """Read every document, keep what there is to keep; the answer."""
         self._state.cache.register(self._state.namespace)
         try:
-            for index, candidate in ahead(self._candidates(), self._decode):
+            for index, candidate in self._pruned(ahead(self._candidates(), self._decode)):
                 self._add(index, candidate)
             self._call.flush()
         finally:
@@ -79,24 +78,33 @@ class Indexing:
             yield from found
 
     def _decode(self, numbered: tuple[int, Candidate]) -> None:
-        """In another thread: its pixels, unless they will not be needed or a function makes them.
-
-        Functions run in the caller's thread: nothing is known of them.
-        """
+        """In another thread: its pixels, unless they will not be needed or are the caller's."""
         candidate, call = numbered[1], self._call
         if candidate.error is not None or candidate.document.is_reference:
             return
-        sources = list(sources_of(candidate.document.content))
-        if any(map(callable, sources)):
+        guard = self._decoding.guard(candidate.document.content)
+        if guard is None:
             return
         try:
             if not (call.is_indexed_first(candidate) and call.intake.is_kept(candidate)):
-                # Pillow decodes an image into itself, and two documents may be one image.
-                lazy = any(hasattr(source, "convert") for source in sources)
-                with self._one_at_a_time if lazy else nullcontext():
-                    candidate.side = call.intake.content(candidate)
+                with guard:
+                    call.intake.decode(candidate)
         except MinirerankerError as error:
             candidate.error = error
+
+    def _pruned(self, decoded: Iterable[tuple[int, Candidate]]) -> Iterator[tuple[int, Candidate]]:
+        """The same, their visual tokens chosen: an embedder reads many documents in one pass."""
+        group: list[tuple[int, Candidate]] = []
+        tokens = 0
+        for index, candidate in decoded:
+            group.append((index, candidate))
+            tokens += sum(v.tokens for v in candidate.reading.visuals) if candidate.reading else 0
+            if tokens >= READ_TOKENS or len(group) == GROUP:
+                self._call.intake.prune([item for _, item in group])
+                yield from group
+                group, tokens = [], 0
+        self._call.intake.prune([item for _, item in group])
+        yield from group
 
     def _add(self, index: int, candidate: Candidate) -> None:
         candidate.arrived = lambda: self._arrived(index, candidate)

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from minireranker.errors import UnknownDocumentError
+from minireranker.errors import MinirerankerError, UnknownDocumentError
 
+from .content import Content
+from .guide import Guide
 from .library import Seen
 from .matching import Candidate
 from .prompt import Side
-from .reading import read_side, side_digest
+from .reading import read_content, side_digest
 from .stamps import stamp_of
 from .state import EngineState
 
@@ -21,9 +23,9 @@ from .state import EngineState
 class Intake:
     """Looks documents up in the library, reads the others, and writes down what was read."""
 
-    def __init__(self, state: EngineState, header: bytes) -> None:
+    def __init__(self, state: EngineState, header: bytes, guide: Guide) -> None:
         """``header``: digest of the header that documents stand behind."""
-        self._state, self._header = state, header
+        self._state, self._header, self._guide = state, header, guide
 
     def find(self, candidates: Iterable[Candidate]) -> None:
         """Look up what is known of documents: ids, and files that have not changed."""
@@ -47,23 +49,57 @@ class Intake:
         return key is not None and key in self._state.cache
 
     def read(self, candidate: Candidate) -> None:
-        """Its pixels and texts, unless they have been read ahead. Raises like ``content``."""
+        """Its pixels and texts, unless they have been read ahead. Raises like ``decode``."""
         if candidate.side is None:
-            candidate.side = self.content(candidate)
-        if candidate.stamp is not None:
-            candidate.digest = side_digest(candidate.side)
+            self.decode(candidate)
+            self.prune([candidate])
+        if candidate.error is not None:
+            raise candidate.error
 
-    def content(self, candidate: Candidate) -> Side:
+    def decode(self, candidate: Candidate) -> None:
         """A found document's content, read now. Raises InputError and UnknownDocumentError."""
-        document, known, profile = candidate.document, candidate.known, self._state.profile
+        if candidate.reading is None:
+            content = self._content(candidate)
+            candidate.reading = read_content(content, self._state.profile.limits)
+
+    def prune(self, candidates: Sequence[Candidate]) -> None:
+        """Choose the visual tokens of what has been decoded, of several at once where possible."""
+        decoded = [
+            (item, (self._content(item), item.reading)) for item in candidates if item.reading
+        ]
+        sides = self._guide.sides([pair for _, pair in decoded])
+        for (candidate, _), side in zip(decoded, sides, strict=True):
+            candidate.reading = None
+            if isinstance(side, MinirerankerError):
+                candidate.error = side
+            else:
+                self._take(candidate, side)
+
+    def _take(self, candidate: Candidate, side: Side) -> None:
+        document, known = candidate.document, candidate.known
+        candidate.side = side
+        if candidate.stamp is None and not document.is_reference:
+            return
+        digest = side_digest(side)
+        if candidate.stamp is not None:
+            candidate.digest = digest
+        if document.is_reference and known is not None and digest != known.digest:
+            candidate.error = UnknownDocumentError(
+                f"the content of document {document.id!r} has changed since it was indexed; index "
+                "it again"
+            )
+
+    def _content(self, candidate: Candidate) -> Content:
+        document, known = candidate.document, candidate.known
         if not document.is_reference:
-            return read_side(document.content, profile)
+            return document.content
         if known is None:
             raise UnknownDocumentError(
-                f"no document {document.id!r} was indexed under this model and profile; index it, "
+                f"no document {document.id!r} was indexed under this model, profile, dtype, codec, "
+                "keep ratio and embedder; index it, "
                 "or pass the document itself"
             )
-        return self._state.library.read_again(document, known, profile)
+        return self._state.library.content_of(document, known)
 
     def remember(self, candidates: Sequence[Candidate]) -> None:
         """Note the files that were read, so that they need not be opened again."""

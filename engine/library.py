@@ -9,12 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from minireranker.cache import Catalog, ContentRow, DocumentRow
-from minireranker.configs import Profile
 from minireranker.errors import UnknownDocumentError
 
 from .content import Content, Document
-from .prompt import Side
-from .reading import read_side, side_digest
 from .stamps import is_file, sources_of
 from .written import content_from_json, content_to_json
 
@@ -102,10 +99,10 @@ class Library:
         self._let_go(replaced)
         return orphaned
 
-    def read_again(self, document: Document, known: Known, profile: Profile) -> Side:
-        """The content of a known document, from where it came from.
+    def content_of(self, document: Document, known: Known) -> Content:
+        """Where a known document came from, to be read again.
 
-        Raises UnknownDocumentError if only its pixels were given, or a file has changed since.
+        Raises UnknownDocumentError if only its pixels were given.
         """
         if known.content is None:
             raise UnknownDocumentError(
@@ -113,13 +110,7 @@ class Library:
                 "instruction) and its pixels were not kept; pass the document itself, index it "
                 "again, or give the cache more bytes"
             )
-        side = read_side(known.content, profile)
-        if document.is_reference and side_digest(side) != known.digest:
-            raise UnknownDocumentError(
-                f"the content of document {document.id!r} has changed since it was indexed; index "
-                "it again"
-            )
-        return side
+        return known.content
 
     def delete(self, ids: Iterable[str]) -> tuple[int, list[str]]:
         """Forget documents: how many were known, and keys of entries nobody needs any more."""

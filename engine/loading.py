@@ -11,12 +11,14 @@ import torch
 from minireranker.cache import Cache, Catalog, Namespace
 from minireranker.configs import Profile, resolve_profile
 from minireranker.errors import ConfigurationError, InputError, ProfileError, TooLongError
-from minireranker.kernels.band_attention import BACKENDS, choose_backend
 from minireranker.models import Checkpoint, resolve
 from minireranker.models.layout import is_beyond
 from minireranker.models.loading import load_model
 
+from .embedder import Embedder
+from .embedding_model import LIMITS as EMBEDDER_LIMITS
 from .library import Library
+from .placement import find_backend, find_device, find_dtype
 from .prefix import Band
 from .progress import Progress
 from .prompt import Prompt
@@ -28,6 +30,8 @@ def load_state(
     name: str | Path,
     *,
     profile: str | Path | Profile,
+    keep_ratio: float | None,
+    embedder: Embedder | str | Path | None,
     device: str | torch.device,
     dtype: str | torch.dtype,
     cache: Cache | str | Path | None,
@@ -47,20 +51,22 @@ def load_state(
         hidden_size=text.hidden_size,
         checkpoint=checkpoint.path,
     )
-    place = _device(device)
-    number = _dtype(dtype, checkpoint.config.dtype, place)
-    attention = _backend(backend, place)
+    place = find_device(device)
+    number = find_dtype(dtype, checkpoint.config.dtype, place)
+    attention = find_backend(backend, place)
     vocabulary = checkpoint.tokenizer_json()
     tokenizer = TextTokenizer(vocabulary)
+    if keep_ratio is not None:
+        fitted = dataclasses.replace(fitted, keep_ratio=keep_ratio)
     assert fitted.exit_layer is not None, "for_model fills it in"
     assert fitted.band is not None, "for_model fills it in"
     prompt = _prompt(tokenizer, fitted)
+    guide = _embedder(embedder, fitted, place, dtype, attention, progress)
     with Progress("loading", _bytes_read(checkpoint, fitted.exit_layer), progress) as bar:
         model = load_model(
             checkpoint,
             fitted.exit_layer,
-            yes=tokenizer.yes,
-            no=tokenizer.no,
+            answers=(tokenizer.yes, tokenizer.no),
             dtype=number,
             device=place,
             step=bar.advance,
@@ -75,8 +81,12 @@ def load_state(
         "device": place.type,
         "backend": attention,
         "codec": kept.codec,
+        # What it keeps of a picture is known from its file alone, so whose choice it was counts.
+        "guide": guide.identity if guide and fitted.keep_ratio < 1.0 else "",
     }
     label = f"{name}, {fitted.name}, {str(number).removeprefix('torch.')}, {kept.codec}"
+    if fitted.keep_ratio < 1.0:
+        label += f", keep {fitted.keep_ratio:g}" + (f" by {guide.checkpoint.name}" if guide else "")
     namespace = Namespace(identity, "", label)
     return EngineState(
         checkpoint.path,
@@ -91,6 +101,7 @@ def load_state(
         attention,
         batch_tokens,
         Library(Catalog(kept.catalog_database, namespace.name)),
+        guide,
     )
 
 
@@ -105,6 +116,36 @@ def with_tenant(state: EngineState, tenant: str) -> EngineState:
     namespace = dataclasses.replace(state.namespace, tenant=tenant)
     library = Library(Catalog(state.cache.catalog_database, namespace.name))
     return dataclasses.replace(state, namespace=namespace, library=library)
+
+
+def _embedder(
+    embedder: Embedder | str | Path | None,
+    profile: Profile,
+    device: torch.device,
+    dtype: str | torch.dtype,
+    backend: str,
+    progress: bool | None,
+) -> Embedder | None:
+    """One that is loaded, or a checkpoint of one, which goes where the reranker is.
+
+    It reads pictures at the reranker's sizes, and its weights once a picture has to be pruned.
+    """
+    if embedder is None or isinstance(embedder, Embedder):
+        return embedder
+    if not isinstance(embedder, str | Path):
+        raise ConfigurationError(
+            f"embedder is {type(embedder).__name__}; pass an Embedder, a checkpoint, or None"
+        )
+    tokens = max(EMBEDDER_LIMITS.max_tokens, profile.limits.max_suffix_tokens)
+    return Embedder.from_pretrained(
+        embedder,
+        device=device,
+        dtype=dtype,
+        limits=dataclasses.replace(profile.limits, max_tokens=tokens),
+        backend=backend,
+        progress=progress,
+        lazy=True,
+    )
 
 
 def _cache(cache: Cache | str | Path | None) -> Cache:
@@ -135,43 +176,3 @@ def _bytes_read(checkpoint: Checkpoint, layers: int) -> int:
     decoder = checkpoint.weights.part("decoder").items()
     wanted = [tensor for name, tensor in decoder if not is_beyond(name, layers)]
     return sum(tensor.nbytes for tensor in (*vision, *wanted))
-
-
-def _device(device: str | torch.device) -> torch.device:
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        probe = torch.zeros(1, device=device)
-        probe.tolist()  # a device that computes nothing, such as "meta", fails here
-    except (RuntimeError, AssertionError, TypeError, NotImplementedError) as error:
-        raise ConfigurationError(
-            f"device {str(device)!r} cannot be used here ({str(error).splitlines()[0]}); "
-            "use 'cpu', 'cuda' or 'auto'"
-        ) from error
-    # The tensor's, not the one given: "cuda" has become "cuda:0", and entries are kept under it.
-    return probe.device
-
-
-def _dtype(dtype: str | torch.dtype, stored: str, device: torch.device) -> torch.dtype:
-    """``"auto"``: as stored where that is fast, else float32."""
-    allowed = {name: getattr(torch, name) for name in ("bfloat16", "float16", "float32", "float64")}
-    if dtype == "auto":
-        if device.type == "cpu":
-            fast = stored == "bfloat16" and torch.ops.mkldnn._is_mkldnn_bf16_supported()
-            return torch.bfloat16 if fast else torch.float32
-        dtype = stored if stored in allowed else "bfloat16"
-    number = dtype if isinstance(dtype, torch.dtype) else allowed.get(str(dtype))
-    if number not in allowed.values():
-        raise ConfigurationError(f"dtype {dtype!r}: use one of {', '.join(allowed)} or 'auto'")
-    if number is torch.float16 and device.type == "cpu":
-        raise ConfigurationError(
-            "dtype float16 on a CPU is many times slower than float32; use bfloat16 or float32"
-        )
-    assert isinstance(number, torch.dtype), "None is not among the allowed"
-    return number
-
-
-def _backend(backend: str, device: torch.device) -> str:
-    if backend not in ("auto", *BACKENDS):
-        raise ConfigurationError(f"backend {backend!r}: use one of {', '.join(BACKENDS)} or 'auto'")
-    return choose_backend(device) if backend == "auto" else backend

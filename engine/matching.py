@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from minireranker.cache import PrefixEntry, SuffixEntry
+from minireranker.cache import KeptTokens, PrefixEntry, SuffixEntry
 from minireranker.errors import MinirerankerError
 
 from .content import Document
+from .draft import Segment
 from .library import Known
 from .packing import Packer
 from .prefix import Header
-from .prompt import Segment, Side
+from .prompt import Side
+from .reading import Reading
 from .scoring import Pair, score_pairs
 from .state import EngineState
 from .suffix import read_suffixes
@@ -42,6 +44,8 @@ class Candidate:
     document: Document
     queries: list[Asked] = field(default_factory=list)
     is_visual: bool = False
+    reading: Reading | None = None
+    """Its content, decoded, before it is pruned."""
     side: Side | None = None
     known: Known | None = None
     """What the library has of it, if it need not be read."""
@@ -58,6 +62,8 @@ class Candidate:
     suffixes: dict[int, SuffixEntry] = field(default_factory=dict)
     scores: dict[int, float] = field(default_factory=dict)
     """By the query's index."""
+    visuals: tuple[KeptTokens, ...] = ()
+    """Which visual tokens it was scored by."""
     errors: dict[int, MinirerankerError] = field(default_factory=dict)
     """Likewise: pairs that could not be scored."""
     error: MinirerankerError | None = None
@@ -74,7 +80,7 @@ class Candidate:
 
     def release(self) -> None:
         """Let go of everything but the outcome."""
-        self.side = self.waiting = self.prefix = self.second = None
+        self.reading = self.side = self.waiting = self.prefix = self.second = None
         self.suffixes = {}
 
 

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from minireranker.models.qwen3_vl import NormRope, Qwen3VL, pad_rows
 
+from .draft import Segment
 from .features import FeatureReader
-from .prompt import Segment
 from .work import Meter
 
 

@@ -80,6 +80,12 @@ class Visual:
         return (max(len(self.timestamps), 1), *self.frame_grid)
 
     @property
+    def token_grid(self) -> tuple[int, int, int]:
+        """Frames, rows and columns of visual tokens after merging."""
+        frames, height, width = self.grid
+        return frames, height // MERGE, width // MERGE
+
+    @property
     def tokens(self) -> int:
         """Visual tokens after merging."""
         return math.prod(self.grid) // MERGE**2

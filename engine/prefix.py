@@ -9,14 +9,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import torch
 from torch import Tensor
 
-from minireranker.cache import PrefixEntry
+from minireranker.cache import KeptTokens, PrefixEntry
 from minireranker.kernels.band_attention import Extent, band_attention
 from minireranker.models.qwen3_vl import Projected
 
+from .draft import Segment
 from .packing import Packed, Packer
-from .prompt import Segment
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,8 +89,23 @@ def read_prefixes(
                 v[at].copy_(values[part])
         packer.meter.count(prefix_token_layers=packed.cu_seqlens[-1] * band.high)
     return [
-        PrefixEntry.encoded(codec, k, v, span=segment.span, tokens=len(segment))
+        PrefixEntry.encoded(
+            codec,
+            k,
+            v,
+            span=segment.span,
+            tokens=len(segment),
+            visuals=kept_visuals(segment, k.device),
+        )
         for segment, (k, v) in zip(segments, kept, strict=True)
+    ]
+
+
+def kept_visuals(segment: Segment, device: torch.device) -> list[KeptTokens]:
+    """What a segment keeps of each of its visuals, on the device of its K/V."""
+    return [
+        KeptTokens(visual.token_grid, torch.from_numpy(kept.astype(np.int32)).to(device))
+        for visual, kept in zip(segment.visuals, segment.kept, strict=True)
     ]
 
 

@@ -6,11 +6,9 @@ the importances come from is the caller's business (an embedder's attention, a r
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Sequence
 from fractions import Fraction
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -20,8 +18,6 @@ from minireranker.errors import ImportanceError
 
 from .pixels import Visual
 
-_LOG = logging.getLogger(__name__)
-
 
 def kept_tokens(
     visuals: Sequence[Visual], importances: Sequence[Any], keep_ratio: float
@@ -29,8 +25,8 @@ def kept_tokens(
     """Ascending indices of the merged tokens kept, one array a visual.
 
     ``importances`` is empty, or has for each visual an array of one finite number a token (any
-    shape, row-major over frames, rows, columns) or None. A visual without importances keeps every
-    token, and that is logged once. Raises ImportanceError.
+    shape, row-major over frames, rows, columns) or None. Raises ImportanceError, also where a ratio
+    below 1 has no importances to go by.
     """
     if importances and len(importances) != len(visuals):
         raise ImportanceError(
@@ -46,8 +42,11 @@ def _kept(visual: Visual, importance: Any, keep_ratio: float) -> NDArray[np.int6
     if keep_ratio == 1.0:
         return everything
     if importance is None:
-        _say_once(keep_ratio)
-        return everything
+        raise ImportanceError(
+            f"{keep_ratio:g} of the visual tokens are to be kept, but nothing says which: load the "
+            "reranker with embedder=... (--embedder), pass Document(importances=...), or keep all "
+            "with keep_ratio=1.0 (--keep-ratio 1)"
+        )
     worth = _checked(visual, importance)
     # The ratio as it is written: 0.1 is a tenth here, not the binary number just above it.
     count = math.ceil(Fraction(str(float(keep_ratio))) * visual.tokens)
@@ -79,12 +78,3 @@ def _checked(visual: Visual, importance: Any) -> NDArray[np.float64]:
             f"number {at}: {worth[at]}; every token needs a finite number"
         )
     return worth
-
-
-@lru_cache(maxsize=8)
-def _say_once(keep_ratio: float) -> None:
-    _LOG.warning(
-        "the profile keeps %g of the visual tokens but no importances came with an image: all are "
-        "kept. Pass Document(importances=...) to prune.",
-        keep_ratio,
-    )

@@ -16,15 +16,10 @@ from minireranker.errors import ConfigurationError
 
 from .call import Call
 from .content import DocumentId
+from .embedder import Embedder
+from .given import check_instruction, check_top_k, given_candidates, given_documents, given_queries
 from .indexing import Indexing
-from .lists import (
-    check_instruction,
-    check_top_k,
-    given_candidates,
-    given_documents,
-    given_queries,
-    score_lists,
-)
+from .lists import score_lists
 from .loading import load_state, with_tenant
 from .progress import Progress
 from .results import raise_failed, ranking, score_rows
@@ -51,6 +46,8 @@ class Reranker:
         name: str | Path,
         *,
         profile: str | Path | Profile = "mini",
+        embedder: Embedder | str | Path | None = None,
+        keep_ratio: float | None = None,
         device: str | torch.device = "auto",
         dtype: str | torch.dtype = "auto",
         cache: Cache | str | Path | None = None,
@@ -61,6 +58,9 @@ class Reranker:
         """Load a checkpoint in the published Qwen3-VL-Reranker (or -Instruct) layout.
 
         ``name``: a directory or a hub id. ``profile``: a name, a TOML path, or a Profile.
+        ``embedder``: an Embedder or its checkpoint, whose attention says which visual tokens are
+        kept where a document brings no importances. ``keep_ratio``: instead of the profile's; 1.0
+        keeps all and needs no embedder.
         ``dtype``: "auto" is the checkpoint's where the device computes it fast, else float32.
         ``cache``: a Cache, a folder to keep entries in, or None: 4 GiB of memory.
         ``batch_tokens`` bounds the rows of one pass.
@@ -73,6 +73,8 @@ class Reranker:
             load_state(
                 name,
                 profile=profile,
+                embedder=embedder,
+                keep_ratio=keep_ratio,
                 device=device,
                 dtype=dtype,
                 cache=cache,
@@ -99,6 +101,11 @@ class Reranker:
         return self._state.namespace
 
     @property
+    def embedder(self) -> Embedder | None:
+        """Whose attention says which visual tokens are kept."""
+        return self._state.embedder
+
+    @property
     def checkpoint(self) -> Path:
         """The directory the weights came from."""
         return self._state.checkpoint
@@ -111,11 +118,14 @@ class Reranker:
     def describe(self) -> str:
         """Model, profile, device, dtype and threads, in one line."""
         model, profile = self._state.model, self._state.profile
+        embedder = self._state.embedder
+        guide = f" by {embedder.checkpoint.name}" if embedder and profile.keep_ratio < 1 else ""
         threads = f", {torch.get_num_threads()} threads" if model.device.type == "cpu" else ""
+        dtype = str(model.dtype).removeprefix("torch.")
         return (
             f"{self._name}: profile {profile.name} (exit {profile.exit_layer} of "
             f"{model.config.text.num_hidden_layers}, band {profile.band}, keep "
-            f"{profile.keep_ratio:g}), {model.device}, {str(model.dtype).split('.')[-1]}{threads}"
+            f"{profile.keep_ratio:g}{guide}), {model.device}, {dtype}{threads}"
         )
 
     @torch.inference_mode()

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from minireranker.cache import KeptTokens
 from minireranker.errors import MinirerankerError, RejectedDocumentsError
 
 from .matching import Candidate
-from .types import FailedDocument, RankedDocument, Ranking
+from .types import FailedDocument, KeptVisual, RankedDocument, Ranking
 from .work import Meter
 
 
@@ -20,17 +21,24 @@ def ranking(
     originals: Sequence[Any], candidates: Sequence[Candidate], top_k: int | None, meter: Meter
 ) -> Ranking:
     """Best first, ties by place; the failed ones apart."""
-    hits, failed = [], []
+    scored: list[tuple[int, float]] = []
+    failed = []
     for index, (original, candidate) in enumerate(zip(originals, candidates, strict=True)):
         outcome = _outcome(candidate, 0)
         if isinstance(outcome, MinirerankerError):
             failed.append(FailedDocument(index, candidate.document.id, outcome, original))
         else:
-            identity = candidate.document.id
-            hits.append(RankedDocument(index, identity, outcome, _probability(outcome), original))
-    hits.sort(key=lambda hit: (-hit.score, hit.index))
-    kept = hits if top_k is None else hits[: max(top_k, 0)]
-    return Ranking(tuple(kept), tuple(failed), meter.timings, meter.work)
+            scored.append((index, outcome))
+    scored.sort(key=lambda pair: (-pair[1], pair[0]))
+    kept = scored if top_k is None else scored[: max(top_k, 0)]
+    hits = [_hit(at, score, originals[at], candidates[at]) for at, score in kept]
+    return Ranking(tuple(hits), tuple(failed), meter.timings, meter.work)
+
+
+def _hit(index: int, score: float, original: Any, candidate: Candidate) -> RankedDocument:
+    visuals = tuple(_kept(visual) for visual in candidate.visuals)
+    identity = candidate.document.id
+    return RankedDocument(index, identity, score, probability(score), original, visuals)
 
 
 def score_rows(
@@ -49,13 +57,18 @@ def score_rows(
     return scores, failed
 
 
+def _kept(visual: KeptTokens) -> KeptVisual:
+    indices = visual.indices.cpu().numpy().astype(np.int64)
+    return KeptVisual(visual.grid, indices)
+
+
 def _outcome(candidate: Candidate, query: int) -> float | MinirerankerError:
     error = candidate.error or candidate.errors.get(query)
     return candidate.scores[query] if error is None else error
 
 
-def _probability(score: float) -> float:
-    """Sigmoid, without overflow for large negative scores."""
+def probability(score: float) -> float:
+    """Of relevance, 0 to 1: the sigmoid of a score, without overflow for large negative ones."""
     if score >= 0:
         return 1.0 / (1.0 + math.exp(-score))
     return math.exp(score) / (1.0 + math.exp(score))

@@ -7,9 +7,9 @@ from typing import TypeAlias
 
 from minireranker.cache import Claim, PrefixEntry
 
+from .draft import Segment
 from .packing import Packer
 from .prefix import read_prefixes
-from .prompt import Segment
 from .state import EngineState
 
 READ_TOKENS = 1_024

@@ -9,11 +9,14 @@ from minireranker.cache import Cache, MemoryCache, Namespace, PrefixEntry, Suffi
 from minireranker.configs import Profile
 from minireranker.models.qwen3_vl import Qwen3VL
 
+from .draft import Segment
+from .embedder import Embedder
 from .features import FeatureReader
+from .guide import Guide
 from .library import Library
 from .packing import Packer
 from .prefix import Band, Header, read_header
-from .prompt import Prompt, Segment
+from .prompt import Prompt
 from .work import Meter
 
 HEADER_BYTES = 2**28
@@ -32,19 +35,26 @@ class EngineState:
     pixel_mean: tuple[float, ...]
     pixel_std: tuple[float, ...]
     namespace: Namespace
-    """What all cache keys have in common: weights, processor, profile, dtype, device, codec."""
+    """What all cache keys have in common: weights, processor, profile, embedder, dtype, device,
+    codec."""
     cache: Cache
     backend: str
     batch_tokens: int
     library: Library
+    embedder: Embedder | None = None
+    """Whose attention says which visual tokens are kept."""
     _headers: MemoryCache = field(default_factory=lambda: MemoryCache(HEADER_BYTES))
 
     def packer(self, meter: Meter) -> Packer:
         """What turns segments into decoder input, counting with ``meter``."""
         features = FeatureReader(
-            self.model, self.pixel_mean, self.pixel_std, self.cache, self.namespace, meter
+            self.model, self.pixel_mean, self.pixel_std, meter, (self.cache, self.namespace)
         )
         return Packer(self.model, features, meter)
+
+    def guide(self, meter: Meter) -> Guide:
+        """What prunes a call's visual tokens, counting with ``meter``."""
+        return Guide(self.embedder, self.profile, meter, (self.cache, self.namespace))
 
     def header(self, segment: Segment, packer: Packer) -> Header:
         """K and V of a header, computed once while it is in use."""

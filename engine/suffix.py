@@ -14,9 +14,9 @@ from minireranker.cache import SuffixEntry
 from minireranker.kernels.band_attention import band_attention
 from minireranker.models.qwen3_vl import Projected
 
+from .draft import Segment
 from .packing import Packer
 from .prefix import Header
-from .prompt import Segment
 
 
 def read_suffixes(

@@ -33,6 +33,8 @@ class TextTokenizer:
         """
         parts = json.loads(tokenizer_json)
         added = {entry["content"]: int(entry["id"]) for entry in parts["added_tokens"]}
+        self.added = added
+        """Ids of all added tokens, by name."""
         parts.update(added_tokens=[], post_processor=None, truncation=None, padding=None)
         try:
             self._plain = Tokenizer.from_str(json.dumps(parts))
@@ -43,9 +45,8 @@ class TextTokenizer:
         vocabulary = self._plain.get_vocab()
         self.longest = max(map(len, vocabulary))
         """Characters of the longest token, at least."""
-        self.control = {name: added.get(name, -1) for name in CONTROL_TOKENS}
         self.yes, self.no = vocabulary.get("yes", -1), vocabulary.get("no", -1)
-        missing = [name for name, found in self.control.items() if found < 0]
+        missing = [name for name in CONTROL_TOKENS if name not in added]
         missing += [word for word in ("yes", "no") if vocabulary.get(word) is None]
         if missing:
             raise CheckpointError(
@@ -85,6 +86,15 @@ class TextTokenizer:
     def _encode(self, text: str) -> Encoding:
         require_unicode(text)
         return self._plain.encode(text, add_special_tokens=False)
+
+
+def ids_around(tokenizer_json: str) -> tuple[list[int], list[int]]:
+    """Ids that the checkpoint's own tokenizer puts before and behind a text, if any."""
+    whole = Tokenizer.from_str(tokenizer_json)
+    bare = whole.encode("yes", add_special_tokens=False).ids
+    ids = whole.encode("yes", add_special_tokens=True).ids
+    at = next(i for i in range(len(ids)) if ids[i : i + len(bare)] == bare)
+    return ids[:at], ids[at + len(bare) :]
 
 
 def require_unicode(text: str) -> None:

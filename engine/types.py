@@ -6,9 +6,22 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, overload
 
+import numpy as np
+from numpy.typing import NDArray
+
 from minireranker.errors import MinirerankerError
 
 from .content import DocumentId
+
+
+@dataclass(frozen=True, eq=False)
+class KeptVisual:
+    """Which visual tokens of one image or video a document was scored by."""
+
+    grid: tuple[int, int, int]
+    """Frames, rows, columns of visual tokens before pruning."""
+    indices: NDArray[np.int64]
+    """Ascending, row-major in ``grid``; all of them where nothing was pruned."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +36,8 @@ class RankedDocument:
     """Sigmoid of the score."""
     document: Any = field(repr=False, compare=False)
     """What the caller passed."""
+    visuals: tuple[KeptVisual, ...] = field(default=(), repr=False, compare=False)
+    """Videos first, then images, in the document's order."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +64,8 @@ class Timings:
 
     inputs: float = 0.0
     """Decoding, resizing, tokenising, hashing."""
+    embedder: float = 0.0
+    """The embedding model: vectors, or the attention that says which visual tokens to keep."""
     prefix: float = 0.0
     """First segments that were not in the cache: vision tower and decoder."""
     suffix: float = 0.0
@@ -59,7 +76,7 @@ class Timings:
     @property
     def total(self) -> float:
         """All stages."""
-        return self.inputs + self.prefix + self.suffix + self.pairs
+        return self.inputs + self.embedder + self.prefix + self.suffix + self.pairs
 
 
 @dataclass(frozen=True)
@@ -67,6 +84,12 @@ class Work:
     """What a call computed, counted, not timed. A token-layer is one token in one decoder layer."""
 
     vision_patches: int = 0
+    """Through the reranker's own vision tower."""
+    embedder_token_layers: int = 0
+    """In the embedding model that guides pruning."""
+    importances_resampled: int = 0
+    """Images and videos whose importances came on another grid, because the embedding model reads
+    them at another size."""
     header_token_layers: int = 0
     prefix_token_layers: int = 0
     suffix_token_layers: int = 0

@@ -15,21 +15,24 @@ def load_model(
     checkpoint: Checkpoint,
     layers: int,
     *,
-    yes: int,
-    no: int,
+    answers: tuple[int, int] | None,
     dtype: torch.dtype,
     device: torch.device,
     step: Callable[[int], None] = lambda nbytes: None,
 ) -> Qwen3VL:
     """The tower, ``layers`` decoder layers, and the head ``w_yes - w_no`` in float32.
 
-    ``yes``, ``no``: token ids. ``step`` is told the bytes of every tensor read. Raises
-    CheckpointError naming every tensor that does not fit.
+    ``answers``: token ids of yes and no; None: an embedding model, which has no head. ``step`` is
+    told the bytes of every tensor read. Raises CheckpointError naming every tensor that does not
+    fit.
     """
     with torch.device("meta"):
         vision = VisionTower(checkpoint.config.vision)
         decoder = Decoder(checkpoint.config.text, layers)
     load_module(checkpoint.weights, decoder, "decoder", dtype=dtype, device=device, step=step)
     load_module(checkpoint.weights, vision, "vision", dtype=dtype, device=device, step=step)
-    rows = load_rows(checkpoint.weights, checkpoint.head_names, [yes, no], device=device)
-    return Qwen3VL(checkpoint.config, vision.eval(), decoder.eval(), rows[0] - rows[1])
+    head = None
+    if answers is not None:
+        rows = load_rows(checkpoint.weights, checkpoint.head_names, answers, device=device)
+        head = rows[0] - rows[1]
+    return Qwen3VL(checkpoint.config, vision.eval(), decoder.eval(), head)

@@ -11,6 +11,7 @@ __all__ = ["failed_table", "seconds", "stage_table"]
 
 _ROWS: tuple[tuple[str, Callable[[Ranking], str]], ...] = (
     ("Inputs: decode, resize, tokenise", lambda run: seconds(run.timings.inputs)),
+    ("Embedder: which visual tokens to keep", lambda run: seconds(run.timings.embedder)),
     ("Prefix: first segments not in the cache", lambda run: seconds(run.timings.prefix)),
     ("Suffix: second segments below the band", lambda run: seconds(run.timings.suffix)),
     ("Pairs: through the band", lambda run: seconds(run.timings.pairs)),

@@ -19,8 +19,11 @@ Pixels = NDArray[np.uint8]
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random checkpoint of seven layers, 64 wide."""
-    return synthesize(tmp_path_factory.mktemp("checkpoints") / "tiny", "tiny")
+    """A random checkpoint of seven layers, 64 wide; its profile keeps every visual token."""
+    path = synthesize(tmp_path_factory.mktemp("checkpoints") / "tiny", "tiny")
+    profile = path / "profiles" / "mini.toml"
+    profile.write_text(profile.read_text().replace("keep_ratio = 0.5", "keep_ratio = 1.0"))
+    return path
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""The loaded parts a reranker needs: tower, decoder layers up to the exit, yes minus no."""
+"""The loaded parts a reranker or embedder needs: tower, decoder layers, yes minus no."""
 
 from __future__ import annotations
 
@@ -14,17 +14,20 @@ from .vision import VisionTower
 
 @dataclass(frozen=True, eq=False)
 class Qwen3VL:
-    """A loaded model. ``head`` is ``w_yes - w_no``, float32 [hidden] (method, section 2)."""
+    """A loaded model. ``head`` is ``w_yes - w_no``, float32 [hidden] (method, section 2).
+
+    An embedding model has no head.
+    """
 
     config: ModelConfig
     vision: VisionTower
     decoder: Decoder
-    head: Tensor
+    head: Tensor | None = None
 
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
-        return self.head.device
+        return self.decoder.norm.weight.device
 
     @property
     def dtype(self) -> torch.dtype:
@@ -42,6 +45,7 @@ class Qwen3VL:
 
         Final norm and head in float32 (or wider): scores that differ little must not tie.
         """
+        assert self.head is not None, "an embedding model scores nothing"
         wide = torch.promote_types(hidden.dtype, torch.float32)
         x = hidden.to(wide)
         x = x * (x.square().mean(-1, keepdim=True) + self.decoder.norm.eps).rsqrt()

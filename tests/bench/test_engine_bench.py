@@ -31,8 +31,14 @@ def lines() -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def result(tiny: Path, lines: list[str]) -> dict[str, Any]:
-    bench = EngineBench(tiny, dtype="float32", documents=6, side=SIDE, repeats=1, sample=2)
+def result(
+    tiny: Path, lines: list[str], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Any]:
+    half = tmp_path_factory.mktemp("profile") / "half.toml"
+    half.write_text("exit_layer = 4\nband = [2, 4]\nkeep_ratio = 0.5\n")
+    bench = EngineBench(
+        tiny, profile=str(half), dtype="float32", documents=6, side=SIDE, repeats=1, sample=2
+    )
     return run(bench, lines.append)
 
 
@@ -52,7 +58,8 @@ def test_it_reports_time_work_and_agreement(result: dict[str, Any]) -> None:
 
 def test_memory_is_in_bytes_and_adds_up(result: dict[str, Any]) -> None:
     memory = result["memory_bytes"]
-    assert memory["cache"] == 6 * PREFIX * (2 * 32) * 2 * 4, "K and V of two layers in float32"
+    kv, kept = PREFIX * (2 * 32) * 2 * 4, 8 * 4
+    assert memory["cache"] == 6 * (kv + kept), "K, V of two layers in float32, and kept tokens"
     assert 2**28 > memory["weights"] > 2**20
     assert memory["before_loading"] > 2**26, "torch alone is larger"
     parts = memory["weights"] + memory["cache"] + memory["beyond_weights_and_cache"]

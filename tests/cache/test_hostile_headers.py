@@ -65,7 +65,7 @@ def suffix_header(layers: str) -> dict[str, Any]:
 
 def prefix_header(**fields: str) -> dict[str, Any]:
     found = tensors(k=["F32", [1, 3, 1, 1], [0, 12]], v=["F32", [1, 3, 1, 1], [12, 24]])
-    sound = {"codec": "exact", "dtype": "float32", "span": "3", "tokens": "3"}
+    sound = {"codec": "exact", "dtype": "float32", "span": "3", "tokens": "3", "grids": ""}
     found["__metadata__"] |= {"kind": "PrefixEntry", **sound, **fields}
     return found
 
@@ -144,6 +144,9 @@ HOSTILE: dict[str, Any] = {
     "tokens another": prefix_header(tokens="4"),
     "tokens with a sign": prefix_header(tokens="+3"),
     "tokens no number": prefix_header(tokens="x"),
+    "grid of two": prefix_header(grids="1x2"),
+    "grid of words": prefix_header(grids="axbxc"),
+    "grid without its tensor": prefix_header(grids="1x1x3"),
     "span huge": prefix_header(span="1048577"),
     "prefix without fields": prefix_header()
     | {"__metadata__": header(kind="PrefixEntry")["__metadata__"]},

@@ -15,7 +15,7 @@ import torch
 from minireranker.cache.disk import DiskCache
 from minireranker.cache.entry import FeatureEntry
 from minireranker.cache.format import check, dump
-from minireranker.cache.key import Namespace
+from minireranker.cache.key import LAYOUT_VERSION, Namespace
 from minireranker.cache.verify import VerifyReport, verify
 from minireranker.errors import CacheError
 
@@ -187,7 +187,8 @@ def test_an_index_with_a_hole_is_made_anew(cache: DiskCache) -> None:
 def test_entries_of_another_layout_are_sound(cache: DiskCache) -> None:
     """Two versions may share a folder: neither takes the other's entries for damage."""
     path = file_of(cache, KEYS[0])
-    data = path.read_bytes().replace(b'"layout":"2"', b'"layout":"9"')
+    ours = f'"layout":"{LAYOUT_VERSION}"'.encode()
+    data = path.read_bytes().replace(ours, b'"layout":"9"')
     path.write_bytes(data)
     assert verify(cache, repair=False).corrupt == [KEYS[0]], "its checksum is another"
     path.write_bytes(resealed(data))

@@ -18,7 +18,10 @@ GOOD = 6
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return synthesize(tmp_path_factory.mktemp("model") / "tiny", "tiny", dtype="float32")
+    path = synthesize(tmp_path_factory.mktemp("model") / "tiny", "tiny", dtype="float32")
+    profile = path / "profiles" / "mini.toml"
+    profile.write_text(profile.read_text().replace("keep_ratio = 0.5", "keep_ratio = 1.0"))
+    return path
 
 
 @pytest.fixture(scope="module")

@@ -85,10 +85,9 @@ def profiles(draw: st.DrawFn) -> Profile:
 
 def with_importances(content: dict[str, Any], profile: Profile, seed: int) -> dict[str, Any]:
     """Random importances for every visual, on the grid it will have."""
-    from minireranker.engine.reading import read_side
+    from minireranker.engine.reading import read_content
 
-    unpruned = Profile(limits=profile.limits)
-    visuals = read_side(Document(**content).content, unpruned).visuals
+    visuals = read_content(Document(**content).content, profile.limits).visuals
     random = np.random.default_rng(seed)
     return {**content, "importances": [random.random(v.tokens) for v in visuals]}
 

@@ -18,8 +18,9 @@ from transformers import PreTrainedTokenizerFast
 
 from minireranker import Limits, Template
 from minireranker.bench.oracle import FullSequenceModel
+from minireranker.engine.draft import Segment
 from minireranker.engine.pixels import Visual
-from minireranker.engine.prompt import Prompt, Segment, Side
+from minireranker.engine.prompt import Prompt, Side
 from minireranker.engine.tokenizer import TextTokenizer
 
 PUBLISHED = Template(
@@ -220,7 +221,7 @@ def test_positions_are_those_of_transformers(
     prompt = prompt_of()
     parts = segments(prompt, "Find it.", first, second, query_first=True)
     ids = np.array(joined_ids(parts))
-    control = prompt.tokenizer.control
+    control = prompt.tokenizer.added
     types = (ids == control["<|image_pad|>"]) + 2 * (ids == control["<|video_pad|>"])
     grids = {
         f"{kind}_grid_thw": torch.tensor([v.grid for v in (*seen[0], *seen[1]) if v.kind == kind])
@@ -263,7 +264,7 @@ def test_pruning_drops_tokens_and_moves_none(
     assert pruned.span == full.span
     assert pruned.input_ids.tolist() == full.input_ids[stays].tolist()
     assert pruned.positions.tolist() == full.positions[:, stays].tolist()
-    pads = [prompt.tokenizer.control[name] for name in ("<|image_pad|>", "<|video_pad|>")]
+    pads = [prompt.tokenizer.added[name] for name in ("<|image_pad|>", "<|video_pad|>")]
     assert pruned.visual_rows.tolist() == np.flatnonzero(np.isin(pruned.input_ids, pads)).tolist()
     assert len(pruned.visual_rows) == chosen.sum()
 

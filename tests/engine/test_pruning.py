@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from fractions import Fraction
 from typing import Any
@@ -16,8 +15,6 @@ from hypothesis import strategies as st
 from minireranker.engine.pixels import Visual
 from minireranker.engine.pruning import kept_tokens
 from minireranker.errors import ImportanceError
-
-UNUSUAL = 0.61803  # a ratio no other test asks for: its warning has not been given yet
 
 
 def image(rows: int, columns: int) -> Visual:
@@ -85,24 +82,16 @@ def test_importances_may_be_of_any_kind_and_shape(make: Any) -> None:
     assert kept.tolist() == [1, 3, 5]
 
 
-def test_keeping_all_needs_no_importances(caplog: pytest.LogCaptureFixture) -> None:
+def test_keeping_all_needs_no_importances() -> None:
     kept = kept_tokens([image(2, 2), video(2, 1, 2)], [], 1.0)
     assert [part.tolist() for part in kept] == [[0, 1, 2, 3]] * 2
-    assert not caplog.records
     assert kept_tokens([], [], 0.5) == ()
 
 
-def test_without_importances_all_are_kept_and_that_is_said_once(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    with caplog.at_level(logging.WARNING, logger="minireranker"):
-        for _ in range(2):
-            assert len(kept_tokens([image(2, 3)], [], UNUSUAL)[0]) == 6
-        mixed = kept_tokens([image(2, 3), image(2, 3)], [None, np.arange(6)], UNUSUAL)
-    assert [len(part) for part in mixed] == [6, 4]
-    (record,) = caplog.records
-    assert f"{UNUSUAL:g}" in record.getMessage()
-    assert "Document(importances=...)" in record.getMessage()
+@pytest.mark.parametrize("importances", [[], [None, None], [np.arange(6), None]])
+def test_nothing_is_dropped_by_guessing(importances: list[Any]) -> None:
+    with pytest.raises(ImportanceError, match=r"0\.61803 .*embedder=.*keep_ratio=1\.0"):
+        kept_tokens([image(2, 3), image(2, 3)], importances, 0.61803)
 
 
 NAN, INFINITY = float("nan"), float("inf")
@@ -112,7 +101,7 @@ WRONG: list[tuple[list[Any], str]] = [
     ([np.arange(5), None], r"5 importances for 6 visual tokens \(1 x 2 x 3 "),
     ([np.arange(24), None], r"24 importances for 6 visual tokens"),
     ([[], None], "0 importances for 6 visual tokens"),
-    ([None, np.arange(4)], r"4 importances for 8 visual tokens \(2 x 1 x 4 "),
+    ([np.arange(6), np.arange(4)], r"4 importances for 8 visual tokens \(2 x 1 x 4 "),
     ([[1, 2, 3, 4, NAN, NAN], None], "2 of 6 importances .* first number 4: nan"),
     ([[1, -INFINITY, 3, 4, 5, 6], None], "1 of 6 importances .* first number 1: -inf"),
     ([[1, None, 3, 4, 5, 6], None], "first number 1: nan"),

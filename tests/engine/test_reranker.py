@@ -248,7 +248,6 @@ class TestBadInput:
             "frames": {"video": []},
             "side": np.zeros((1, 1, 3), np.uint8),
             "aspect ratio": np.zeros((10, 10_000, 3), np.uint8),
-            "importances": {"image": pixels, "importances": [[1.0, 2.0]]},
             "unknown field": {"img": pixels},
             "text is int": {"text": 3},
             "surrogate": "\ud800",

@@ -21,7 +21,7 @@ def reranker(tmp_path_factory: pytest.TempPathFactory) -> Reranker:
     """As deep as the 2B, under its mini profile, but narrow."""
     path = tmp_path_factory.mktemp("deep") / "deep"
     synthesize(path, "tiny", text={"num_hidden_layers": LAYERS})
-    profile = Profile(exit_layer=16, band=BAND, keep_ratio=0.5)
+    profile = Profile(exit_layer=16, band=BAND, keep_ratio=1.0)
     return Reranker.from_pretrained(path, profile=profile, dtype="float32")
 
 
@@ -148,8 +148,10 @@ def test_what_a_call_holds_beside_the_cache_is_bounded(
 
 
 def test_importances_halve_what_is_kept(tiny: Path, picture: Callable[..., Any]) -> None:
-    reranker = Reranker.from_pretrained(tiny, profile="mini", dtype="float32")
-    whole = reranker.index([picture(64, 320)])
+    whole = Reranker.from_pretrained(tiny, profile="mini", dtype="float32").index(
+        [picture(64, 320)]
+    )
+    reranker = Reranker.from_pretrained(tiny, profile="mini", keep_ratio=0.5, dtype="float32")
     pruned = reranker.index([{"image": picture(64, 320), "importances": [list(range(20))]}])
     layers = reranker.state.band.high
     assert whole.work.prefix_token_layers - pruned.work.prefix_token_layers == 10 * layers
@@ -157,8 +159,9 @@ def test_importances_halve_what_is_kept(tiny: Path, picture: Callable[..., Any])
 
 def _first(reranker: Reranker, document: Any) -> Any:
     from minireranker import Document
-    from minireranker.engine.reading import read_side
+    from minireranker.engine.reading import read_content
 
-    side = read_side(Document.of(document).content, reranker.profile)
+    limits = reranker.profile.limits
+    side = read_content(Document.of(document).content, limits).pruned((), 1.0)
     instruction = reranker.profile.template.instruction
     return reranker.state.prompt.first(side, instruction, is_query=False)

@@ -8,11 +8,19 @@ from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from minireranker.engine.content import Document, Query
-from minireranker.engine.types import FailedDocument, RankedDocument, Ranking, Timings, Work
+from minireranker.engine.types import (
+    FailedDocument,
+    KeptVisual,
+    RankedDocument,
+    Ranking,
+    Timings,
+    Work,
+)
 from minireranker.errors import ConfigurationError, MediaError
 from minireranker.report import write_report
 from minireranker.report.chart import score_chart
@@ -242,3 +250,16 @@ def test_a_chart_of_any_scores_is_well_formed(scores: list[float]) -> None:
 )
 def test_durations_are_short(value: float, text: str) -> None:
     assert seconds(value) == text
+
+
+def test_visual_tokens_that_were_dropped_are_faded(tmp_path: Path) -> None:
+    red = Image.new("RGB", (120, 60), (200, 0, 0))
+    kept = KeptVisual((1, 1, 2), np.array([1]))
+    hit = RankedDocument(0, "half", 1.0, 0.7, Document(image=red), (kept,))
+    write_report(tmp_path / "r.html", query=Query(text="q"), ranking=Ranking((hit,)))
+    (image,) = Page((tmp_path / "r.html").read_text()).all("img")
+    assert image["src"] is not None
+    data = base64.b64decode(image["src"].partition(",")[2])
+    pixels = np.asarray(Image.open(io.BytesIO(data)))
+    assert (pixels[:, :55, 1] > 150).all()
+    assert (pixels[:, 65:, 1] < 30).all()

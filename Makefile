@@ -61,10 +61,12 @@ bench-cache: dev
 	$(BIN)/minireranker bench codecs --float32 --out bench/results/codecs-tiny-cpu.json
 	$(BIN)/minireranker bench codecs --size 2b --queries 4 --out bench/results/codecs-2b-cpu.json
 
-# 200 rounds of kill -9 among four writers and two readers, then 10 000 operations of two processes.
+# 200 rounds of kill -9 among four writers and two readers, 10 000 operations of two processes, then
+# 500 rounds of kill -9 in a vector index.
 stress: dev
 	OMP_WAIT_POLICY=passive $(BIN)/python -P tests/cache/crash_rounds.py --rounds 200
 	OMP_WAIT_POLICY=passive $(BIN)/python -P tests/cache/mixed_operations.py
+	OMP_WAIT_POLICY=passive $(BIN)/python -P tests/retrieval/killed_appends.py --rounds 500
 
 clean:
 	rm -rf build dist .typecheck demo *.egg-info .mypy_cache .ruff_cache .pytest_cache

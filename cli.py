@@ -1,8 +1,9 @@
 """The `minireranker` program: mounts the commands, shows errors, sets up logging.
 
 Importing this module imports neither torch nor the engine; every command does that when it runs.
-Exit codes: 0 done (in `rank`: at least one document was ranked), 1 the fault of the machine (a full
-disk), or `checkpoint inspect` found problems, 2 wrong input or nothing ranked, 130 interrupted.
+Exit codes: 0 done (in `rank` and `search`: at least one document was ranked), 1 the fault of the
+machine (a full disk), or `checkpoint inspect` found problems, 2 wrong input or nothing ranked, 130
+interrupted.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from rich.logging import RichHandler
 from rich.text import Text
 from typer.core import TyperGroup
 
-from minireranker.commands import bench, cache, checkpoint, demo, index, profile, rank
+from minireranker.commands import bench, cache, checkpoint, demo, index, profile, rank, search
 from minireranker.errors import MinirerankerError
 
 __all__ = ["app", "main"]
@@ -57,6 +58,7 @@ app = typer.Typer(
 )
 app.command()(rank.rank)
 app.command()(index.index)
+app.command()(search.search)
 app.command()(demo.demo)
 app.add_typer(cache.app, name="cache", help="Look after the folder of cached documents.")
 app.add_typer(profile.app, name="profile", help="Look at profiles.")

@@ -8,11 +8,17 @@ from typing import Annotated, Any
 import typer
 
 from .bench_cache import cache, codecs
+from .bench_embedder import embedder
+from .bench_maxsim import maxsim
+from .bench_metaembed import metaembed
 from .bench_output import check_target, clock, write_result
 
 app = typer.Typer(help="Measure on this machine.", no_args_is_help=True)
 app.command()(codecs)
 app.command()(cache)
+app.command()(embedder)
+app.command()(metaembed)
+app.command()(maxsim)
 
 
 @app.command()

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from minireranker.errors import CacheError
+from minireranker.errors import CacheError, ConfigurationError
 
 from .cache_folder import CACHE_HELP, cache_folder
 from .manifest import check_manifest, write_manifest
 from .quantities import parse_bytes, parse_duration
-from .rank import CODEC_HELP, SOURCES_HELP
+from .rank import CODEC_HELP, SOURCES_HELP, KeepOption, load_reranker
 
 if TYPE_CHECKING:
     from minireranker.cache import Cache
@@ -25,7 +26,18 @@ if TYPE_CHECKING:
 __all__ = ["index"]
 
 _Sources = Annotated[list[str], typer.Argument(help=SOURCES_HELP)]
-_Model = Annotated[str, typer.Option("--model", "-m", help="A checkpoint directory or hub id.")]
+_Model = Annotated[
+    str | None,
+    typer.Option("--model", "-m", help="A reranker's checkpoint; not needed with --vectors."),
+]
+_Embedder = Annotated[
+    str | None,
+    typer.Option(
+        "--embedder",
+        "-e",
+        help="An embedding checkpoint: says which visual tokens to keep, and makes --vectors.",
+    ),
+]
 _Profile = Annotated[str, typer.Option(help="A profile's name, or a file that ends in .toml.")]
 _Folder = Annotated[Path | None, typer.Option("--cache", metavar="DIR", help=CACHE_HELP)]
 _Codec = Annotated[str, typer.Option(help=CODEC_HELP)]
@@ -45,14 +57,32 @@ _Delete = Annotated[
     typer.Option("--delete-missing", help="Forget documents that are not in SOURCES any more."),
 ]
 _Json = Annotated[bool, typer.Option("--json", help="Write one JSON object to stdout instead.")]
+_Vectors = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="Also write vectors for search into this folder."),
+]
+_Late = Annotated[
+    str | None,
+    typer.Option(
+        metavar="KIND",
+        help="What --embedder makes of a document: pooled, smart, metaembed or colmodernvbert. "
+        "Default: as in DIR, at first smart.",
+    ),
+]
+_VectorDtype = Annotated[
+    str | None,
+    typer.Option(help="Of token vectors: int8, bfloat16 or float32; at first bfloat16."),
+]
 _Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")]
 _Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 ...")]
 
 
 def index(
     sources: _Sources,
-    model: _Model,
+    model: _Model = None,
     profile: _Profile = "mini",
+    embedder: _Embedder = None,
+    keep_ratio: KeepOption = None,
     folder: _Folder = None,
     codec: _Codec = "exact",
     disk_bytes: _Size = None,
@@ -61,10 +91,13 @@ def index(
     manifest: _Manifest = None,
     delete_missing: _Delete = False,
     as_json: _Json = False,
+    vectors: _Vectors = None,
+    late: _Late = None,
+    vector_dtype: _VectorDtype = None,
     device: _Device = "auto",
     dtype: _Dtype = "auto",
 ) -> None:
-    """Read documents into the cache's folder, where rank finds them.
+    """Read documents into the cache's folder, where rank finds them, and into vectors for search.
 
     What is there already is skipped; files that have not changed are not opened.
     Running it again after an interruption goes on where it was.
@@ -76,8 +109,24 @@ def index(
     age = None if ttl is None else parse_duration(ttl, "--ttl")
     check_manifest(manifest)
     files = find_files(sources)
+    if vectors is not None:
+        _check_alone(model, folder, size, age)
+        from .index_vectors import index_vectors
+        from .vector_options import VectorOptions
+
+        options = VectorOptions(
+            vectors, late, embedder, vector_dtype, model, profile, keep_ratio, device, dtype
+        )
+        with nullcontext() if model is None else _open(folder, codec, size, age) as kept:
+            index_vectors(files, options, kept, instruction, delete_missing, manifest, as_json)
+        return
+    if model is None or late is not None or vector_dtype is not None:
+        raise ConfigurationError(
+            "say what to make of the documents: a reranker's entries with --model CHECKPOINT, "
+            "vectors for search with --vectors DIR --embedder CHECKPOINT, or both"
+        )
     with _open(folder, codec, size, age) as cache:
-        reranker = _load(model, profile, device, dtype, cache)
+        reranker = load_reranker(model, profile, embedder, keep_ratio, device, dtype, cache)
         documents = read_documents(files, reranker.profile.limits.max_pixels)
         run = _run(reranker, documents, instruction, model, delete_missing)
         if manifest is not None:
@@ -87,6 +136,18 @@ def index(
         raise typer.Exit(2)
     if run.unkept:
         raise typer.Exit(1)
+
+
+def _check_alone(
+    model: str | None, folder: Path | None, size: int | None, age: float | None
+) -> None:
+    """Without a reranker there is no cache. Raises ConfigurationError for options of one."""
+    given = {"--cache": folder, "--disk-bytes": size, "--ttl": age}
+    if model is None and (names := [name for name in given if given[name] is not None]):
+        raise ConfigurationError(
+            f"{', '.join(names)}: vectors alone need no cache; add --model CHECKPOINT, or leave "
+            "that out"
+        )
 
 
 def _open(folder: Path | None, codec: str, size: int | None, ttl: float | None) -> Cache:
@@ -100,12 +161,6 @@ def _open(folder: Path | None, codec: str, size: int | None, ttl: float | None) 
             f"the cache {cache.disk.path} cannot be written; name another with --cache DIR"
         )
     return cache
-
-
-def _load(model: str, profile: str, device: str, dtype: str, cache: Cache) -> Reranker:
-    from minireranker.engine import Reranker
-
-    return Reranker.from_pretrained(model, profile=profile, device=device, dtype=dtype, cache=cache)
 
 
 def _run(

@@ -29,6 +29,8 @@ def facts_of(reranker: Reranker) -> dict[str, Any]:
         "profile": reranker.profile.name,
         "dtype": str(reranker.state.model.dtype).removeprefix("torch."),
         "codec": reranker.cache.codec,
+        "keep_ratio": reranker.profile.keep_ratio,
+        "embedder": reranker.embedder.checkpoint.name if reranker.embedder else None,
         "namespace": reranker.namespace.name,
         "cache": str(reranker.cache.disk.path),
     }

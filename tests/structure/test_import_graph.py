@@ -19,9 +19,10 @@ FLOORS = {
     "models": 1,
     "cache": 1,
     "engine": 2,
-    **dict.fromkeys(("cli", "commands", "report", "serve", "bench", "train"), 3),
+    "retrieval": 3,
+    **dict.fromkeys(("cli", "commands", "report", "serve", "bench", "train"), 4),
 }
-TOP = 3
+TOP = 4
 HEAVY = {
     *("torch", "transformers", "tokenizers", "safetensors"),
     *("numpy", "PIL", "av", "pypdfium2", "triton"),

@@ -228,7 +228,7 @@ def test_what_is_imported_is_declared(pyproject, sources):
     required = {Requirement(text).name for text in project["dependencies"]}
     extras = {
         Requirement(text).name
-        for name in ("video", "pdf")
+        for name in ("video", "pdf", "ann")
         for text in project["optional-dependencies"][name]
     }
     for source in sources:

@@ -30,14 +30,13 @@ class Product:
 
     def __init__(self, dtype: torch.dtype, rows: int, tokens: int) -> None:
         """``dtype``: of the factors; ``rows``, ``tokens``: at most so many."""
-        self._whole = torch.empty(rows * tokens if dtype is torch.int8 else 0, dtype=torch.int32)
         self.dtype = torch.float32 if dtype is torch.int8 else dtype
         self._out = torch.empty(rows * tokens, dtype=self.dtype)
 
     @staticmethod
     def bytes_a_number(dtype: torch.dtype) -> int:
         """What one number of a product takes."""
-        return {torch.bfloat16: 2, torch.float32: 4, torch.int8: 8}[dtype]
+        return {torch.bfloat16: 2, torch.float32: 4, torch.int8: 4}[dtype]
 
     def __call__(self, rows: Tensor, tokens: Tensor) -> Tensor:
         """``rows`` [rows, dim] times ``tokens`` [tokens, dim]; valid until the next call."""
@@ -54,7 +53,8 @@ class Product:
             # Torch hands the stride of an axis of length one to a library that refuses some, and
             # does not look whether it did (pytorch issue 195066).
             return torch.mm(rows.float(), tokens.float().T, out=out)
-        whole = self._whole[:size].view(shape)
+        # In the memory of the floats that they become: half as much has to stay in the caches.
+        whole = out.view(torch.int32)
         torch.ops.aten._int_mm.out(rows, tokens.T, out=whole)
         return out.copy_(whole)
 

@@ -11,8 +11,8 @@ from .call import Call
 from .groups import Group, in_place, widest
 from .pooling import Pooling, kept
 
-_NUMBERS = 2**20
-"""Of a product: 4 MiB in float32, which the caches keep until they are reduced."""
+_NUMBERS = 2**22
+"""Of a product, 16 MiB in float32: with fewer, the calls between them cost more than is saved."""
 
 _BOOKKEEPING = 64
 """Bytes a row: its place in the pool, its segment, its weight, and what they are made from."""

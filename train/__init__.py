@@ -1,0 +1,1 @@
+"""Training: make a checkpoint fit a profile, with that profile's form active at every step."""

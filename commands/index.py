@@ -171,6 +171,7 @@ def _run(
     delete_missing: bool,
 ) -> IndexRun:
     from .index_output import IndexRun, facts_of
+    from .unreadable import tells_all
 
     before, start = _sizes(reranker), time.perf_counter()
     try:
@@ -181,7 +182,8 @@ def _run(
             err=True,
         )
         raise
-    deleted = _delete_missing(reranker, found) if delete_missing and any(found.ids) else 0
+    forgets = delete_missing and any(found.ids) and tells_all(documents)
+    deleted = _delete_missing(reranker, found) if forgets else 0
     seconds, after = time.perf_counter() - start, _sizes(reranker)
     written = sum(size for key, size in after.items() if key not in before)
     facts = {"model": model, "instruction": instruction, **facts_of(reranker)}

@@ -13,6 +13,7 @@ import typer
 from .encoders import EncoderPlace, Loader
 from .manifest import write_manifest
 from .sources import SourceFile, read_documents
+from .unreadable import tells_all
 from .vector_options import (
     VectorOptions,
     encoder_place,
@@ -98,7 +99,8 @@ def _run(
             err=True,
         )
         raise
-    deleted = _delete_missing(work, built) if delete_missing and any(built.ids) else 0
+    forgets = delete_missing and any(built.ids) and tells_all(documents)
+    deleted = _delete_missing(work, built) if forgets else 0
     seconds, after = time.perf_counter() - start, _sizes(work.reranker)
     written = sum(size for key, size in after.items() if key not in before)
     facts = _facts(work) | {"instruction": instruction}

@@ -17,6 +17,7 @@ from minireranker.cache import CacheStats
 from minireranker.engine.content import Query
 from minireranker.engine.types import FailedDocument, Ranking, Work
 
+from .failures import show_failures
 from .printable import printable
 
 __all__ = ["failed_json", "show_failed", "show_json", "show_text"]
@@ -46,10 +47,8 @@ def resampled(work: Work) -> list[str]:
 
 
 def show_failed(failed_documents: Sequence[FailedDocument]) -> None:
-    """One line on stderr for each document that could not be read, with its reason."""
-    console = Console(stderr=True)
-    for failed in failed_documents:
-        console.print(Text(f"failed: {printable(str(failed))}", style="red"), soft_wrap=True)
+    """On stderr, which documents could not be read, and why."""
+    show_failures((f"failed: {failed.name}", str(failed.error)) for failed in failed_documents)
 
 
 def show_json(query: Query, ranking: Ranking, model: str, profile: str, cache: CacheStats) -> None:

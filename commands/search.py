@@ -20,7 +20,10 @@ __all__ = ["search"]
 _Words = Annotated[str, typer.Argument(help='What is searched for; "" with --query-image.')]
 _Vectors = Annotated[
     list[Path],
-    typer.Option(metavar="DIR", help="Made by index --vectors. Several are joined by ids."),
+    typer.Option(
+        metavar="DIR",
+        help="Made by index --vectors. Several: of the same documents, by different encoders.",
+    ),
 ]
 _Encoder = Annotated[
     list[str] | None,
@@ -39,15 +42,19 @@ _Keep = Annotated[
 ]
 _Folder = Annotated[
     Path | None,
-    typer.Option("--cache", metavar="DIR", help="The reranker's entries, where index left them."),
+    typer.Option(
+        "--cache",
+        metavar="DIR",
+        help="The reranker's entries, where index left them. Default: as of index.",
+    ),
 ]
 _Codec = Annotated[str, typer.Option(help=CODEC_HELP)]
 _Count = Annotated[int, typer.Option("--top-k", "-k", min=1, help="How many to show.")]
 _Retrieve = Annotated[
-    int | None, typer.Option(min=1, help="How many pooled vectors let through: 1000.")
+    int | None, typer.Option(min=1, help="How many go on by pooled vectors. Default: 1000.")
 ]
 _Rescore = Annotated[
-    int | None, typer.Option(min=1, help="How many token vectors let through: 100.")
+    int | None, typer.Option(min=1, help="How many go on by token vectors. Default: 100.")
 ]
 _Picture = Annotated[
     Path | None, typer.Option(exists=True, dir_okay=False, help="A picture to search with.")
@@ -83,7 +90,8 @@ def search(
 ) -> None:
     """Search what index --vectors made: pooled vectors, then token vectors, then the reranker.
 
-    A stage that has no vectors, or no --model, is left out.
+    A stage that has no vectors, or no --model, is left out. Each sees only what the one before let
+    through, so a --retrieve or --rescore below --top-k shows fewer.
     """
     from .search_models import SearchModels, SearchOptions
     from .search_output import check_report, report, show_json, show_text

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from minireranker.errors import ConfigurationError, NoDocumentsError
+from minireranker.errors import ConfigurationError, NoDocumentsError, VectorIndexError
 
 from .cache_folder import cache_folder, existing_folder
 from .encoders import EncoderPlace, Loader, parse_encoders
@@ -64,6 +64,7 @@ class SearchModels:
     @classmethod
     def open(cls, options: SearchOptions, stack: ExitStack) -> SearchModels:
         """Until ``stack`` is closed. Raises whatever is wrong with the options."""
+        _check_alone(options)
         loader = Loader(options.device)
         indexes = list(_indexes(options, loader, stack))
         cache = stack.enter_context(_cache(options)) if options.model is not None else None
@@ -85,12 +86,29 @@ class SearchModels:
         }
 
 
+def _check_alone(options: SearchOptions) -> None:
+    """Raise ConfigurationError for options of a reranker where there is none."""
+    given = {"--cache": options.folder, "--keep-ratio": options.keep_ratio}
+    names = [name for name in given if given[name] is not None]
+    if options.model is None and names:
+        raise ConfigurationError(
+            f"{', '.join(names)}: without a reranker nothing uses it; add --model CHECKPOINT, or "
+            "leave that out"
+        )
+
+
 def _indexes(
     options: SearchOptions, loader: Loader, stack: ExitStack
 ) -> Iterator[tuple[VectorIndex, LateInteraction]]:
     from minireranker.retrieval.vector_index import VectorIndex
 
     given = parse_encoders(options.encoders)
+    for path in options.vectors:
+        if not (path / "index.json").exists():
+            raise VectorIndexError(
+                f"{path} holds no vector index: name another folder, or make one with minireranker "
+                f"index SOURCES --vectors {path} --embedder CHECKPOINT"
+            )
     opened = [stack.enter_context(VectorIndex.open(path)) for path in options.vectors]
     for index in opened:
         if not len(index):
@@ -165,15 +183,37 @@ def _cascade(
     from minireranker.retrieval.rerank import Rerank
     from minireranker.retrieval.stages import Rescore, Retrieve
 
-    rescored = options.rescore or max(RESCORE, options.top_k)
-    retrieved = options.retrieve or max(RETRIEVE, rescored)
-    pooled = [(Retrieve, *each, retrieved) for each in indexes if each[1].pooled_dim][:1]
-    tokens = [(Rescore, *each, rescored) for each in indexes if each[1].dim]
-    planned: list[tuple[Any, ...]] = [*pooled, *tokens]
+    by_pooled = [each for each in indexes if each[1].pooled_dim][:1]
+    by_tokens = [each for each in indexes if each[1].dim]
+    retrieved, rescored, shown = _counts(options, bool(by_pooled), bool(by_tokens))
+    planned: list[tuple[Any, ...]] = [(Retrieve, *each, retrieved) for each in by_pooled]
+    planned += [(Rescore, *each, rescored) for each in by_tokens]
     if reranker is None:
-        planned[-1] = (*planned[-1][:3], options.top_k)
+        planned[-1] = (*planned[-1][:3], shown)
     stages: list[Stage] = [kind(index, encoder, k) for kind, index, encoder, k in planned]
     if reranker is not None:
         pages = IndexedPages([index for index, _ in indexes], reranker.profile.limits.max_pixels)
-        stages.append(Rerank(reranker, options.top_k, pages))
+        stages.append(Rerank(reranker, shown, pages))
     return Cascade(stages)
+
+
+def _counts(options: SearchOptions, has_pooled: bool, has_tokens: bool) -> tuple[int, int, int]:
+    """How many pooled vectors, token vectors and the last stage let through, each no more than
+    the one before. Raises ConfigurationError for a count of a stage that there is not.
+    """
+    asked = ("retrieve", options.retrieve, has_pooled), ("rescore", options.rescore, has_tokens)
+    for name, count, is_there in asked:
+        if count is not None and not is_there:
+            kind = "token" if has_pooled else "pooled"
+            raise ConfigurationError(
+                f"--{name} {count}: the folders hold no {kind} vectors, so there is no such stage; "
+                "leave it out"
+            )
+    retrieved = options.retrieve or max(RETRIEVE, options.rescore or RESCORE, options.top_k)
+    rescored = options.rescore or min(retrieved, max(RESCORE, options.top_k))
+    if rescored > retrieved:
+        raise ConfigurationError(
+            f"--rescore {rescored} is more than the {retrieved} documents that --retrieve "
+            f"{retrieved} lets through: make that one larger, or this one smaller"
+        )
+    return retrieved, rescored, min(options.top_k, rescored if has_tokens else retrieved)

@@ -18,8 +18,9 @@ from minireranker.engine.content import Query
 from minireranker.errors import ConfigurationError
 from minireranker.retrieval.search_result import Hit, SearchResult, StageRecord
 
+from .failures import show_failures
 from .printable import printable
-from .rank_output import failed_json, show_failed
+from .rank_output import failed_json, resampled
 
 __all__ = ["check_report", "report", "show_json", "show_text"]
 
@@ -36,9 +37,13 @@ def show_text(result: SearchResult, facts: Mapping[str, Any]) -> None:
         f"vectors {folder['path']}: {folder['late']}, {folder['documents']:,} documents"
         for folder in facts["vectors"]
     ]
+    for stage in result.stages:
+        if stage.system == "reranker":
+            hits, misses = stage.work.cache_hits, stage.work.cache_misses
+            lines += [f"cache: {hits:,} hits, {misses:,} misses", *resampled(stage.work)]
     for line in (*lines, *filter(None, [facts["engine"]])):
         console.print(Text(printable(line), style="dim"), soft_wrap=True)
-    show_failed(result.failed)
+    _show_failed(result)
 
 
 def show_json(query: Query, result: SearchResult, facts: Mapping[str, Any]) -> None:
@@ -52,7 +57,11 @@ def show_json(query: Query, result: SearchResult, facts: Mapping[str, Any]) -> N
         **{name: facts[name] for name in ("vectors", "model", "profile")},
         "results": [_hit_json(hit) for hit in result],
         "stages": [_stage_json(stage) for stage in result.stages],
-        "failed": failed_json(result.failed),
+        "failed": [
+            {"stage": stage.name, **row}
+            for stage in result.stages
+            for row in failed_json(stage.failed)
+        ],
         "seconds": result.seconds,
     }
     typer.echo(json.dumps(answer, allow_nan=False))
@@ -78,6 +87,15 @@ def report(
     subtitle = "; ".join([*folders, *filter(None, [facts["engine"]])])
     write_search_report(path, query=query, result=result, subtitle=subtitle)
     typer.echo(f"report: {path}", err=quiet)
+
+
+def _show_failed(result: SearchResult) -> None:
+    """On stderr, which documents a stage could not score, and why."""
+    show_failures(
+        (f"failed in {stage.name}: {failed.id}", str(failed.error))
+        for stage in result.stages
+        for failed in stage.failed
+    )
 
 
 def _hits(result: SearchResult) -> Table:
@@ -143,6 +161,8 @@ def _stage_json(stage: StageRecord) -> dict[str, Any]:
         "candidates": stage.candidates,
         "kept": stage.kept,
         "failed": len(stage.failed),
+        "cache_hits": stage.work.cache_hits,
+        "cache_misses": stage.work.cache_misses,
         "encode_seconds": stage.encode_seconds,
         "search_seconds": stage.search_seconds,
         "ids": stage.ids.tolist(),

@@ -100,10 +100,12 @@ def _walk(folder: Path) -> list[SourceFile]:
 def _left_out(folder: Path) -> str:
     """What else the folder has that could be ranked, and how to name it; empty if nothing."""
     suffixes = Counter(path.suffix.lower() for path in _visible(folder))
-    kinds = [f"{suffixes[kind]} {kind}" for kind in (".pdf", ".txt", ".jsonl") if suffixes[kind]]
+    kinds = [kind for kind in (".pdf", ".txt", ".jsonl") if suffixes[kind]]
     if not kinds:
         return ""
-    return f"it has {', '.join(kinds)} file(s), to be named as a pattern: '{folder}/*.pdf'"
+    counts = ", ".join(f"{suffixes[kind]} {kind}" for kind in kinds)
+    patterns = " ".join(f"'{folder}/**/*{kind}'" for kind in kinds)
+    return f"it has {counts} file(s), to be named as a pattern: {patterns}"
 
 
 def _visible(folder: Path) -> list[Path]:

@@ -28,7 +28,8 @@ def read_jsonl(path: Path, label: str) -> Iterator[Document]:
                 if line.strip():
                     yield _document(line, path, number, label)
     except OSError as error:
-        yield unreadable(label, InputError(f"{path}: {error.strerror or error}; check the path"))
+        reason = f"{path}: {error.strerror or error}; check the path"
+        yield unreadable(label, InputError(reason), hides=True)
 
 
 def _document(line: bytes, path: Path, number: int, label: str) -> Document:
@@ -43,7 +44,7 @@ def _document(line: bytes, path: Path, number: int, label: str) -> Document:
             raise InputError("nothing to rank; give it a text, an image or a video")
         return document
     except InputError as error:
-        return unreadable(name, type(error)(f"{path}, line {number}: {error}"))
+        return unreadable(name, type(error)(f"{path}, line {number}: {error}"), hides=True)
 
 
 def _fields(line: bytes) -> dict[str, Any]:

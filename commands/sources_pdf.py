@@ -66,7 +66,7 @@ def read_pdf(path: Path, label: str, max_pixels: int) -> Iterator[Document]:
         with _opened(path, str(path)) as pdf:
             count = len(pdf)
     except MediaError as error:
-        yield unreadable(label, error)
+        yield unreadable(label, error, hides=True)
         return
     for number in range(1, count + 1):
         yield Document(image=Page(path, number, max_pixels), id=f"{label}#page={number}")

@@ -65,15 +65,21 @@ class Call:
         return self._shelves[False].header
 
     def ask(self, content: Content, index: int) -> Asked:
-        """Read the call's query number ``index``. Raises InputError."""
+        """Read the call's query number ``index``. Raises what is wrong with it, and says whose."""
         with self.meter.stage("inputs"):
-            reading = read_content(content, self._state.profile.limits)
-            side = self._guide.side(content, reading)
-            query = Asked(index, content.is_visual, side)
-            if self._state.profile.template.order == "query-first":
-                query.first = self._prompt.first(side, self._instruction, is_query=True)
-            else:
-                query.second = self._prompt.second(side, is_query=True)
+            try:
+                return self._asked(content, index)
+            except MinirerankerError as error:
+                raise type(error)(f"query {index}: {error}") from error
+
+    def _asked(self, content: Content, index: int) -> Asked:
+        reading = read_content(content, self._state.profile.limits)
+        side = self._guide.side(content, reading)
+        query = Asked(index, content.is_visual, side)
+        if self._state.profile.template.order == "query-first":
+            query.first = self._prompt.first(side, self._instruction, is_query=True)
+        else:
+            query.second = self._prompt.second(side, is_query=True)
         return query
 
     def is_document_first(self, *, visual_query: bool, visual_document: bool) -> bool:

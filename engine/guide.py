@@ -67,7 +67,7 @@ class Guide:
 
     def sides(self, items: Sequence[tuple[Content, Reading]]) -> list[Side | MinirerankerError]:
         """Several at once, the embedder's part in packed passes; errors in place of what failed."""
-        asked = [at for at, item in enumerate(items) if self._lacks(*item)]
+        asked = [at for at, item in enumerate(items) if self.asks(*item)]
         chosen = dict(zip(asked, self._choices([items[at] for at in asked]), strict=True))
         out: list[Side | MinirerankerError] = []
         for at, (content, reading) in enumerate(items):
@@ -77,8 +77,8 @@ class Guide:
                 out.append(error)
         return out
 
-    def _lacks(self, content: Content, reading: Reading) -> bool:
-        """Whether an embedder is to be asked."""
+    def asks(self, content: Content, reading: Reading) -> bool:
+        """Whether the embedder is to be asked: about visuals without importances of their own."""
         if self._keep_ratio == 1.0 or self._embedder is None or not reading.visuals:
             return False
         given = content.importances

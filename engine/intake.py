@@ -6,7 +6,8 @@ unchanged files; then its entry may be in the cache, and its pixels need not be 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 
 from minireranker.errors import MinirerankerError, UnknownDocumentError
 
@@ -16,6 +17,7 @@ from .library import Seen
 from .matching import Candidate
 from .prompt import Side
 from .reading import read_content, side_digest
+from .shelf import READ_TOKENS
 from .stamps import stamp_of
 from .state import EngineState
 
@@ -26,6 +28,10 @@ class Intake:
     def __init__(self, state: EngineState, header: bytes, guide: Guide) -> None:
         """``header``: digest of the header that documents stand behind."""
         self._state, self._header, self._guide = state, header, guide
+        self._ranked: list[Candidate] = []
+        """Documents that are to be ranked, in the order they will be read in."""
+        self._places: dict[int, int] = {}
+        """By a document's ``id()``."""
 
     def find(self, candidates: Iterable[Candidate]) -> None:
         """Look up what is known of documents: ids, and files that have not changed."""
@@ -42,6 +48,8 @@ class Intake:
         for candidate, known in zip(sound, found, strict=True):
             candidate.known = known
             candidate.is_visual = known.is_visual if known else candidate.is_visual
+        self._ranked = [candidate for candidate in sound if candidate.queries]
+        self._places = {id(candidate): at for at, candidate in enumerate(self._ranked)}
 
     def is_kept(self, candidate: Candidate) -> bool:
         """Whether a document's entry is known and there."""
@@ -49,12 +57,39 @@ class Intake:
         return key is not None and key in self._state.cache
 
     def read(self, candidate: Candidate) -> None:
-        """Its pixels and texts, unless they have been read ahead. Raises like ``decode``."""
+        """Its pixels and texts, unless they have been read ahead. Raises like ``decode``.
+
+        Where an embedder has to be asked about it, so it is about documents that come next: as many
+        as fill a pass. What is wrong with one of those is in its ``error``.
+        """
         if candidate.side is None:
             self.decode(candidate)
-            self.prune([candidate])
+            self.prune([candidate, *self._next(candidate)])
         if candidate.error is not None:
             raise candidate.error
+
+    def _next(self, candidate: Candidate) -> Iterator[Candidate]:
+        """Documents behind it that will have to be read too, decoded."""
+        tokens = self._unpruned(candidate)
+        behind = self._places.get(id(candidate), len(self._ranked)) + 1
+        for item in islice(self._ranked, behind, None):
+            if not 0 < tokens < READ_TOKENS:
+                return
+            if not item.is_visual or item.side or item.error or self.is_kept(item):
+                continue
+            try:
+                self.decode(item)
+            except MinirerankerError as error:
+                item.error = error
+            tokens += self._unpruned(item)
+            yield item
+
+    def _unpruned(self, candidate: Candidate) -> int:
+        """Visual tokens of a decoded document, if an embedder is to be asked about them."""
+        reading = candidate.reading
+        if reading is None or not self._guide.asks(self._content(candidate), reading):
+            return 0
+        return sum(visual.tokens for visual in reading.visuals)
 
     def decode(self, candidate: Candidate) -> None:
         """A found document's content, read now. Raises InputError and UnknownDocumentError."""

@@ -104,6 +104,8 @@ def _open(data: bytes, limits: Limits, label: str) -> Image.Image:
 
 
 def _begins_like(format_name: str, prefix: bytes) -> bool:
+    # Pillow knows the rarer formats only once it has been asked for them.
+    Image.init()
     accepts = Image.OPEN[format_name][1]
     return accepts is not None and accepts(prefix) is True
 

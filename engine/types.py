@@ -51,11 +51,16 @@ class FailedDocument:
     query: int | None = None
     """The query it failed for, counted from 0; None: for every query of the call."""
 
-    def __str__(self) -> str:
-        """Which document, and what was wrong with it."""
+    @property
+    def name(self) -> str:
+        """Which document, and for which query."""
         name = f" ({self.id})" if self.id else ""
         which = "" if self.query is None else f" for query {self.query}"
-        return f"document {self.index}{name}{which}: {self.error}"
+        return f"document {self.index}{name}{which}"
+
+    def __str__(self) -> str:
+        """Which document, and what was wrong with it."""
+        return f"{self.name}: {self.error}"
 
 
 @dataclass(frozen=True)

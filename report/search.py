@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -11,7 +12,7 @@ from minireranker.retrieval.search_result import Hit, SearchResult, StageRecord
 from minireranker.retrieval.sources import document_of
 
 from .chart import score_chart
-from .tables import failed_table, seconds
+from .tables import seconds
 from .views import content_view, figures_view, query_view, save_page
 
 __all__ = ["write_search_report"]
@@ -36,6 +37,9 @@ def write_search_report(
         "failed": f"{len(result.failed):,}",
         "time": seconds(result.seconds),
     }
+    if reranked := [stage.work for stage in stages if stage.system == "reranker"]:
+        figures["cache hits"] = f"{sum(work.cache_hits for work in reranked):,}"
+        figures["cache misses"] = f"{sum(work.cache_misses for work in reranked):,}"
     body = [
         f'<h1>{escape(title)}</h1><p class="subtitle">{escape(subtitle)}</p>',
         query_view(query.content),
@@ -50,13 +54,16 @@ def write_search_report(
 def _sections(result: SearchResult) -> list[str]:
     sections = []
     if result.hits:
-        chart = score_chart([hit.score for hit in result], [hit.id for hit in result])
+        # A document without token vectors has a MaxSim of -inf: no bar is that long.
+        drawn = [hit for hit in result if math.isfinite(hit.score)]
+        if drawn:
+            chart = score_chart([hit.score for hit in drawn], [hit.id for hit in drawn])
+            sections.append(f'<h2>Scores in rank order</h2><div class="panel">{chart}</div>')
         cards = "\n".join(map(_card, result))
-        sections.append(f'<h2>Scores in rank order</h2><div class="panel">{chart}</div>')
         sections.append(f'<h2>Documents</h2><ol class="grid">{cards}</ol>')
     sections.append(f'<h2>Stages</h2><div class="panel">{_stages(result.stages)}</div>')
     if result.failed:
-        table = failed_table(result.failed)
+        table = _failed(result.stages)
         sections.append(f'<h2>Could not be ranked</h2><div class="panel">{table}</div>')
     return sections
 
@@ -75,6 +82,16 @@ def _card(hit: Hit) -> str:
         f'<div class="words"><div class="id" title="{name}">{name}</div>'
         f'<div class="numbers">{scores}</div></div></li>'
     )
+
+
+def _failed(stages: Sequence[StageRecord]) -> str:
+    rows = "".join(
+        f"<tr><td>{escape(stage.name)}</td><td>{escape(item.id or '')}</td>"
+        f"<td>{escape(str(item.error))}</td></tr>"
+        for stage in stages
+        for item in stage.failed
+    )
+    return f'<table class="failed"><tbody>{rows}</tbody></table>'
 
 
 def _stages(stages: Sequence[StageRecord]) -> str:

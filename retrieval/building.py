@@ -15,6 +15,7 @@ from minireranker.engine.types import Indexed, Timings, Work
 from minireranker.errors import ConfigurationError, InputError, UnknownDocumentError
 
 from .built import BuildTimes, Built, added
+from .displaced import Displaced
 from .importance import Importances
 from .late_interaction import EncodedDocuments, LateInteraction
 from .named_document import NamedDocument
@@ -61,6 +62,7 @@ def build_index(
     with Progress("building", len(named), progress) as bar:
         build = _Build(encoder, index, reranker, instruction, bar)
         build.run(named, batch)
+        build.displaced.warn(index.path)
     return build.answer(named)
 
 
@@ -83,6 +85,7 @@ class _Build:
         """Of the documents with one id the one that counts."""
         self.seconds = dict.fromkeys(("lookup", "encode", "rerank", "append"), 0.0)
         self.work, self.timings = Work(), Timings()
+        self.displaced = Displaced()
 
     def run(self, named: Sequence[NamedDocument], batch: int) -> None:
         """All of them, in groups."""
@@ -196,7 +199,9 @@ class _Build:
         before = self._source(item.id)
         if before is not None and item.stamp is not None and before.stamp == item.stamp:
             names = tuple(dict.fromkeys((*before.rerankers, *names)))
-        return DocumentSource.of(item.document.content, item.stamp, names).to_json()
+        now = DocumentSource.of(item.document.content, item.stamp, names)
+        self.displaced.note(item.id, before, now)
+        return now.to_json()
 
     @contextmanager
     def _timed(self, what: str) -> Iterator[None]:

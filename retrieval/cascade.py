@@ -29,6 +29,11 @@ class Cascade:
 
     def __init__(self, stages: Iterable[Stage]) -> None:
         """Raises ConfigurationError for stages that cannot follow one another."""
+        if not isinstance(stages, Iterable):
+            raise ConfigurationError(
+                f"stages are {type(stages).__name__}; pass a list, such as [Retrieve(...), "
+                "Rerank(...)]"
+            )
         self.stages = tuple(stages)
         _check(self.stages)
         self._names = _names(self.stages)
@@ -96,6 +101,7 @@ def _record(
         scored.failed,
         encoding,
         searching,
+        scored.work,
     )
 
 

@@ -10,10 +10,13 @@ from typing import Any, ClassVar, TypeAlias
 import numpy as np
 
 from minireranker.engine.content import DocumentId
+from minireranker.engine.lists import score_lists
 from minireranker.engine.reranker import Reranker
-from minireranker.engine.types import FailedDocument
-from minireranker.errors import RejectedDocumentsError, UnknownDocumentError
+from minireranker.engine.results import score_rows
+from minireranker.engine.types import FailedDocument, Work
+from minireranker.errors import ConfigurationError, UnknownDocumentError
 
+from .built import added
 from .search_call import Scored, SearchCall
 from .sources import document_of
 from .stages import check_kept
@@ -41,21 +44,31 @@ class Rerank:
     index: ClassVar[None] = None
 
     def __post_init__(self) -> None:
-        """Hold the range of ``top_k``."""
+        """Raise ConfigurationError for what is no reranker, mapping or count."""
         check_kept(self.top_k)
+        if not isinstance(self.reranker, Reranker):
+            raise ConfigurationError(
+                f"the reranker is {type(self.reranker).__name__}; pass a Reranker, as "
+                "Reranker.from_pretrained gives it"
+            )
+        if not isinstance(self.documents, Mapping | None):
+            raise ConfigurationError(
+                f"documents are {type(self.documents).__name__}; pass a mapping {{id: document}}"
+            )
 
     def run(self, call: SearchCall, lists: Sequence[Sequence[str]] | None) -> list[Scored]:
         """See Stage."""
         assert lists is not None, "a cascade does not begin with it"
         found: list[_Outcome] = [{} for _ in lists]
+        work = Work()
         for resolve in (self._indexed, self._given, self._kept):
             waiting = [
                 [name for name in names if _is_unknown(outcome.get(name))]
                 for names, outcome in zip(lists, found, strict=True)
             ]
             if wanted := list(dict.fromkeys(name for names in waiting for name in names)):
-                self._score(call, waiting, resolve(call, wanted), found)
-        return [_scored(names, each) for names, each in zip(lists, found, strict=True)]
+                work = added(work, self._score(call, waiting, resolve(call, wanted), found))
+        return [_scored(names, each, work) for names, each in zip(lists, found, strict=True)]
 
     def _indexed(self, call: SearchCall, names: Sequence[str]) -> dict[str, Any]:
         known = self.reranker.state.library.catalog.documents(names)
@@ -74,25 +87,20 @@ class Rerank:
         waiting: Sequence[Sequence[str]],
         documents: Mapping[str, Any],
         found: Sequence[_Outcome],
-    ) -> None:
-        """Score what was resolved; what fails is an outcome too."""
+    ) -> Work:
+        """Score what was resolved; what fails is an outcome too. What that took."""
         lists = [[name for name in names if name in documents] for names in waiting]
         if not any(lists):
-            return
-        objects = [[documents[name] for name in names] for names in lists]
-        failed: Sequence[FailedDocument] = ()
-        try:
-            rows = self.reranker.score_candidates(
-                call.queries, objects, instruction=call.instruction, progress=call.progress
-            )
-        except RejectedDocumentsError as error:
-            rows, failed = error.result, error.failed  # type: ignore[assignment]
-        reasons = {(id(each.document), each.query): each for each in failed}
-        for query, (names, row) in enumerate(zip(lists, rows, strict=True)):
-            for name, score in zip(names, row.tolist(), strict=True):
-                own = id(documents[name])
-                failure = reasons.get((own, None)) or reasons.get((own, query))
-                found[query][name] = failure or score
+            return Work()
+        originals = [[documents[name] for name in names] for names in lists]
+        rows, meter = score_lists(
+            self.reranker.state, call.queries, originals, call.instruction, call.progress
+        )
+        for query, (names, own, row) in enumerate(zip(lists, originals, rows, strict=True)):
+            scores, failed = score_rows(own, row, query)
+            found[query].update(zip(names, scores.tolist(), strict=True))
+            found[query].update((names[each.index], each) for each in failed)
+        return meter.work
 
 
 def _present(names: Iterable[str], look_up: Callable[[str], Any]) -> dict[str, Any]:
@@ -108,7 +116,7 @@ def _is_unknown(outcome: float | FailedDocument | None) -> bool:
     return outcome is None
 
 
-def _scored(names: Sequence[str], outcomes: _Outcome) -> Scored:
+def _scored(names: Sequence[str], outcomes: _Outcome, work: Work) -> Scored:
     kept, scores, failed = list[str](), list[float](), list[FailedDocument]()
     for at, name in enumerate(names):
         outcome = outcomes[name] if name in outcomes else _unresolved(name)
@@ -117,7 +125,7 @@ def _scored(names: Sequence[str], outcomes: _Outcome) -> Scored:
         else:
             kept.append(name)
             scores.append(outcome)
-    return Scored(kept, np.array(scores, np.float32), len(names), failed)
+    return Scored(kept, np.array(scores, np.float32), len(names), failed, work)
 
 
 def _unresolved(name: str) -> FailedDocument:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minireranker.engine.content import Query
-from minireranker.engine.types import FailedDocument
+from minireranker.engine.types import FailedDocument, Work
 from minireranker.errors import ConfigurationError, UnknownDocumentError
 
 from .late_interaction import LateInteraction
@@ -28,12 +28,14 @@ class Scored:
         scores: NDArray[np.float32],
         candidates: int,
         failed: Sequence[FailedDocument] = (),
+        work: Work | None = None,
     ) -> None:
         """``names`` and ``scores`` in any order; of equal scores the earlier comes first."""
         order = np.argsort(-scores, kind="stable")
         self.ids: NDArray[np.object_] = np.array(list(names), dtype=object)[order]
         self.scores = scores[order]
         self.candidates, self.failed = candidates, tuple(failed)
+        self.work = work or Work()
 
 
 class SearchCall:
@@ -77,6 +79,16 @@ class SearchCall:
 
 def check_encoder(index: VectorIndex, encoder: LateInteraction) -> None:
     """Raise ConfigurationError where the index holds another encoder's vectors."""
+    if not isinstance(index, VectorIndex):
+        raise ConfigurationError(
+            f"the index is {type(index).__name__}; pass a VectorIndex, as VectorIndex.open(folder) "
+            "gives it"
+        )
+    if not hasattr(encoder, "encode_queries"):
+        raise ConfigurationError(
+            f"the encoder is {type(encoder).__name__}; pass one of retrieval: Smart(embedder), "
+            "Pooled(embedder), a MetaEmbed or a ColModernVBert"
+        )
     made = index.settings
     if made.identity != encoder.identity:
         raise ConfigurationError(

@@ -9,7 +9,7 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from minireranker.engine.types import FailedDocument
+from minireranker.engine.types import FailedDocument, Work
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Hit:
 class StageRecord:
     """What one stage did for one query.
 
-    Seconds are those of the whole call: queries of one call share them.
+    Seconds and work are those of the whole call: queries of one call share them.
     """
 
     name: str
@@ -57,6 +57,8 @@ class StageRecord:
     """Of encoding queries; 0 where an earlier stage has done it with the same encoder."""
     search_seconds: float = 0.0
     """Of searching, scoring or reranking."""
+    work: Work = field(default_factory=Work)
+    """The reranker's, of the whole call: its cache misses had to be read. Nothing elsewhere."""
 
     @property
     def seconds(self) -> float:

@@ -213,3 +213,16 @@ def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
         )
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
+
+
+def test_one_reason_is_not_told_a_hundred_times(capsys: pytest.CaptureFixture[str]) -> None:
+    from minireranker.commands.failures import show_failures
+
+    same = [(f"failed: document {at}", "no importances") for at in range(24)]
+    show_failures([*same, ("failed: document 24 (x.png)", "damaged")])
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[:3] == [f"failed: document {at}: no importances" for at in range(3)]
+    assert lines[3:] == [
+        "failed: document 24 (x.png): damaged",
+        "failed: 21 documents more for the same reason: no importances",
+    ]

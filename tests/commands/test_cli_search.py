@@ -288,6 +288,7 @@ def test_an_encoder_that_cannot_be(option: str, tiny: Path, pictures: Path, tmp_
 def test_no_index_there_and_nothing_in_it(tiny: Path, tmp_path: Path) -> None:
     line = failure("search", "a map", "--vectors", tmp_path / "v")
     assert f"{tmp_path / 'v'} holds no vector index" in line
+    assert f"minireranker index SOURCES --vectors {tmp_path / 'v'}" in line
     sizes = {"dim": 8, "pooled_dim": 8, "encoder": "smart"}
     VectorIndex.create(tmp_path / "v", identity="x", **sizes).close()
     line = failure("search", "a map", "--vectors", tmp_path / "v")
@@ -299,12 +300,78 @@ def test_no_index_there_and_nothing_in_it(tiny: Path, tmp_path: Path) -> None:
 def test_counts_that_cannot_be(tiny: Path, pictures: Path, tmp_path: Path) -> None:
     place = "--vectors", tmp_path / "v"
     told("index", pictures, *place, "-e", tiny)
-    assert "keeps 10 of the 5" in failure("search", "a map", *place, "--retrieve", 5)
+    fewer = {"--retrieve": (3,), "--rescore": (COUNT, 4)}
+    for option, kept in fewer.items():
+        found = told("search", "a map", *place, option, kept[-1])
+        assert [stage["kept"] for stage in found["stages"]] == [kept[0], kept[-1]]
+        assert len(found["results"]) == kept[-1], "no more than were let through"
+    found = told("search", "a map", *place, "--retrieve", 5, "-k", 3, "-m", tiny)
+    assert [stage["kept"] for stage in found["stages"]] == [5, 5, 3]
+    line = failure("search", "a map", *place, "--retrieve", 5, "--rescore", 6)
+    assert "--rescore 6 is more than the 5 documents that --retrieve 5 lets through" in line
     found = told("search", "a map", *place, "-k", 3000)
     assert len(found["results"]) == COUNT
     assert "is not there" in failure(
         "search", "a map", *place, "-m", tiny, "--cache", tmp_path / "none"
     )
+
+
+def test_options_of_a_stage_that_there_is_not(tiny: Path, pictures: Path, tmp_path: Path) -> None:
+    other = synthesize_colmodernvbert(tmp_path / "other")
+    pooled, tokens = ("--vectors", tmp_path / "v"), ("--vectors", tmp_path / "w")
+    told("index", pictures, *pooled, "--late", "pooled", "-e", tiny)
+    told("index", pictures, *tokens, "--late", "colmodernvbert", "-e", other)
+    line = failure("search", "a map", *pooled, "--rescore", 4)
+    assert "--rescore 4: the folders hold no token vectors" in line
+    line = failure("search", "a map", *tokens, "--retrieve", 4)
+    assert "--retrieve 4: the folders hold no pooled vectors" in line
+    for option in (("--cache", tmp_path / "cache"), ("--keep-ratio", 1)):
+        line = failure("search", "a map", *pooled, *option)
+        assert f"{option[0]}: without a reranker nothing uses it; add --model" in line
+
+
+def test_a_failure_says_in_which_stage_and_reading_is_told(
+    tiny: Path, pictures: Path, tmp_path: Path
+) -> None:
+    place = "--vectors", tmp_path / "v"
+    told("index", pictures, *place, "-e", tiny)
+    first = min(names(pictures))
+    (pictures / first).unlink()
+    command = "search", "a map", *place, "-m", tiny
+    found = told(*command)
+    (failed,) = found["failed"]
+    assert (failed["stage"], failed["id"], failed["error"]) == ("rerank", first, "MediaError")
+    assert [stage["failed"] for stage in found["stages"]] == [0, 0, 1]
+    hits = [(stage["cache_hits"], stage["cache_misses"]) for stage in found["stages"]]
+    assert hits == [(0, 0), (0, 0), (0, COUNT - 1)]
+    page = tmp_path / "report.html"
+    result = run(*command, "--html", page)
+    assert result.exit_code == 0, result.output
+    assert f"cache: 0 hits, {COUNT - 1} misses" in result.stdout
+    assert f"failed in rerank: {first}: image " in result.stderr
+    assert f"<tr><td>rerank</td><td>{first}</td>" in page.read_text()
+    assert f"<dt>cache misses</dt><dd>{COUNT - 1}</dd>" in page.read_text()
+
+
+@pytest.mark.parametrize("has_vectors", [True, False])
+def test_nothing_is_forgotten_for_a_file_that_cannot_be_told_apart(
+    has_vectors: bool, tiny: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    lines, pages = tmp_path / "a.jsonl", tmp_path / "b.pdf"
+    lines.write_text('{"text": "a boat", "id": "boat"}\n{"text": "a tree", "id": "tree"}\n')
+    Image.new("RGB", (90, 120), "white").save(pages, resolution=72)
+    kept, page = '{"text": "a boat", "id": "boat"}\n', pages.read_bytes()
+    vectors = ("--vectors", tmp_path / "v", "-e", tiny) if has_vectors else ()
+    command = "index", lines, pages, "-m", tiny, "--keep-ratio", 1, *vectors
+    assert told(*command)["indexed"] == 3
+    for broken, whole in ((kept + '{"text": "a tr', page), (kept, b"no PDF")):
+        lines.write_text(broken)
+        pages.write_bytes(whole)
+        caplog.clear()
+        assert told(*command, "--delete-missing")["deleted"] == 0
+        assert "nothing was forgotten" in caplog.text
+    pages.write_bytes(page)
+    assert told(*command, "--delete-missing")["deleted"] == 1
 
 
 def test_an_interrupted_run_is_gone_on_with(tiny: Path, tmp_path: Path) -> None:
@@ -314,7 +381,8 @@ def test_an_interrupted_run_is_gone_on_with(tiny: Path, tmp_path: Path) -> None:
     program = "from minireranker.cli import main; main()"
     command = [sys.executable, "-P", "-c", program, "index", str(tmp_path / "many.jsonl")]
     with subprocess.Popen([*command, *options], stderr=subprocess.PIPE) as process:
-        while not any(tmp_path.glob("v/*.segment")) and process.poll() is None:
+        # The first is in the index once there is a second.
+        while len([*tmp_path.glob("v/*.segment")]) < 2 and process.poll() is None:
             time.sleep(0.02)
         os.kill(process.pid, signal.SIGINT)
         _, errors = process.communicate(timeout=60)

@@ -347,3 +347,17 @@ def test_reading_a_folder_needs_no_pdf_library(tmp_path: Path) -> None:
         f"read_documents(find_files([{str(tmp_path)!r}]), 9); assert 'pypdfium2' not in sys.modules"
     )
     subprocess.run([sys.executable, "-P", "-c", code], check=True)
+
+
+def test_what_a_folder_has_besides_is_told_with_patterns_that_find_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "below").mkdir()
+    for name in ("a.png", "notes.txt", "below/more.txt", "lines.jsonl"):
+        (tmp_path / name).write_text("x")
+    assert len(find_files([str(tmp_path)])) == 1
+    (said,) = caplog.messages
+    assert "2 .txt, 1 .jsonl" in said
+    patterns = [part.strip("'") for part in said.split() if part.startswith("'")]
+    found = [file.path.name for pattern in patterns for file in find_files([pattern])]
+    assert sorted(found) == ["lines.jsonl", "more.txt", "notes.txt"]

@@ -167,6 +167,56 @@ def test_many_documents_are_read_in_packed_passes_with_the_same_choice(
     assert np.array_equal(together, alone)
 
 
+def test_a_ranking_asks_about_many_documents_at_once_and_only_about_those_it_has_to(
+    guided: Reranker, tiny: Path, embedder: Embedder, picture: Callable[..., Any]
+) -> None:
+    known = [picture(64, 96, n) for n in range(3)]
+    guided.index([{"id": f"known {n}", "image": image} for n, image in enumerate(known)])
+    own = Document(image=picture(64, 64, 50), importances=[np.arange(4.0)])
+    new = [picture(64 + 32 * (n % 3), 96, n) for n in range(10, 20)]
+    documents: list[Any] = [DocumentId("known 0"), own, "words", new[0], b"no picture", *new[1:4]]
+    documents += [DocumentId("known 1"), "more words", *new[4:], new[0], own, DocumentId("nobody")]
+    asked: list[int] = []
+    plain = embedder.importances
+
+    def counted(readings: Any, meter: Any) -> Any:
+        asked.append(len(readings))
+        return plain(readings, meter)
+
+    embedder.importances = counted  # type: ignore[method-assign]
+    try:
+        ranking = guided.rank("q", documents)
+    finally:
+        del embedder.importances
+    assert [count for count in asked if count] == [10]
+    assert [failed.index for failed in ranking.failed] == [4, len(documents) - 1]
+    assert isinstance(ranking.failed[0].error, MediaError)
+    single = Reranker.from_pretrained(tiny, profile=HALF, embedder=embedder, dtype="float32")
+    for hit in ranking:
+        document = documents[hit.index]
+        alone = known[int(document[-1])] if isinstance(document, DocumentId) else document
+        assert single.score("q", [alone])[0, 0] == hit.score
+
+
+def test_a_ranking_reads_no_more_ahead_than_fills_a_pass(
+    guided: Reranker, embedder: Embedder, picture: Callable[..., Any]
+) -> None:
+    sizes: list[int] = []
+    plain = embedder.importances
+
+    def counted(readings: Any, meter: Any) -> Any:
+        sizes.append(sum(visual.tokens for item in readings for visual in item.visuals))
+        return plain(readings, meter)
+
+    embedder.importances = counted  # type: ignore[method-assign]
+    try:
+        ranking = guided.rank("q", [picture(512, 512, n) for n in range(9)])
+    finally:
+        del embedder.importances
+    assert len(ranking) == 9
+    assert sizes == [1_024, 1_024, 256]
+
+
 def test_another_grid_is_resampled_and_the_answer_says_so(
     tiny: Path, picture: Callable[..., Any], caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import os
 import struct
+import subprocess
+import sys
 import warnings
 import zlib
 from pathlib import Path
@@ -205,6 +207,23 @@ def test_truncated_files_name_their_format(format_name: str) -> None:
 
 def test_a_signature_alone_is_a_truncated_file() -> None:
     assert "damaged or truncated PNG" in refusal(encoded(picture())[:12])
+
+
+def test_the_first_image_of_a_process_may_be_damaged() -> None:
+    """Pillow loads its rarer formats late; here some other test has had it done already."""
+    code = (
+        "from minireranker.configs import Limits\n"
+        "from minireranker.engine.media import load_image\n"
+        "from minireranker.errors import MediaError\n"
+        "try:\n"
+        "    load_image(bytes.fromhex('89504e470d0a1a0a0000000d'), Limits())\n"
+        "except MediaError as error:\n"
+        "    print(error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True
+    )
+    assert "damaged or truncated PNG" in done.stdout
 
 
 @pytest.mark.parametrize("format_name", FORMATS)

@@ -20,7 +20,9 @@ FLOORS = {
     "cache": 1,
     "engine": 2,
     "retrieval": 3,
-    **dict.fromkeys(("cli", "commands", "report", "serve", "bench", "train"), 4),
+    "relevance": 3,
+    "scenes": 0,
+    **dict.fromkeys(("cli", "commands", "report", "serve", "bench", "train", "probe"), 4),
 }
 TOP = 4
 HEAVY = {

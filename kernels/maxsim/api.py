@@ -62,7 +62,8 @@ def maxsim(
 
     ``documents`` may be a mapped file of any size: on the CPU it is read once, a block at a time,
     and everything made on the way stays within ``block_bytes``, but for the result, 24 bytes a
-    query token, and the matrix library's own few MiB. Other backends ignore ``block_bytes``.
+    query token, 16 a document, and a few MiB that planning and the matrix library take. Other
+    backends ignore ``block_bytes``.
 
     Mutates nothing, and is not differentiable. Raises ConfigurationError for an unknown backend or
     one that cannot run here, MissingDependencyError for triton where it is not installed, and

@@ -49,14 +49,24 @@ class Product:
             return out
         if rows.dtype is torch.float32:
             return torch.mm(rows, tokens.T, out=out)
-        if min(*shape, rows.shape[1]) == 1:
-            # Torch hands the stride of an axis of length one to a library that refuses some, and
-            # does not look whether it did (pytorch issue 195066).
+        if rows.shape[1] == 1:
             return torch.mm(rows.float(), tokens.float().T, out=out)
         # In the memory of the floats that they become: half as much has to stay in the caches.
         whole = out.view(torch.int32)
-        torch.ops.aten._int_mm.out(rows, tokens.T, out=whole)
+        torch.ops.aten._int_mm.out(_row_by_row(rows), _row_by_row(tokens).T, out=whole)
         return out.copy_(whole)
+
+
+def _row_by_row(rows: Tensor) -> Tensor:
+    """``rows`` [n, dim], dim > 1, with strides that an integer product takes; copied if need be.
+
+    Torch hands any strides on, even those of an axis of length one, to a library that refuses some
+    and reads others wrongly, and does not look whether it did (pytorch issue 195066).
+    """
+    dim = rows.shape[1]
+    if rows.stride(1) != 1 or rows.stride(0) < dim:
+        rows = rows.contiguous()
+    return rows.as_strided(rows.shape, (rows.stride(0) if len(rows) > 1 else dim, 1))
 
 
 def _few_sizes(rows: int) -> list[slice]:

@@ -103,8 +103,10 @@ def _rows_a_block(call: Call, dtype: torch.dtype, tokens: int) -> int:
     pool = call.documents.vectors
     row = pool.shape[1] * (pool.element_size() + dtype.itemsize * (pool.dtype is not dtype))
     row += tokens * (Product.bytes_a_number(dtype) + _REDUCED) + _BOOKKEEPING
-    # Of the block, not of its rows: the query tokens in the dtype that is multiplied in.
-    spare = tokens * pool.shape[1] * dtype.itemsize * (call.queries.vectors.dtype is not dtype)
+    # Of the block, not of its rows: the query tokens as they are multiplied.
+    given = call.queries.vectors
+    copied = given.dtype is not dtype or not given.is_contiguous()
+    spare = tokens * pool.shape[1] * dtype.itemsize * copied
     most = (call.block_bytes - spare) * 4 // (widest(4) * row)
     if most < 1:
         raise ValueError(

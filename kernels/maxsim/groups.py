@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-_WINDOW = 2**16
-"""Documents sorted at a time: what planning takes does not grow with their number."""
+_WINDOW = 2**14
+"""Documents sorted at a time, so that planning takes less than a MiB, however many there are."""
 
 _SLACK = 4
 """A group may span a fourth more rows than it has: gaps that size cost less than copying."""

@@ -44,7 +44,7 @@ class Adapter(nn.Module):
                 f"{path} holds {', '.join(sorted(tensors)[:5]) or 'nothing'}: an adapter is "
                 f"{', '.join(sorted(_NAMES))}; name a file that Adapter.save wrote"
             )
-        adapter = cls(len(tensors["norm.weight"]))
+        adapter = cls(max(1, tensors["norm.weight"].numel()))
         try:
             adapter.load_state_dict(tensors)
         except RuntimeError as error:
@@ -69,10 +69,11 @@ class Adapter(nn.Module):
         return out
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write a safetensors file, whole or not at all."""
+        """Write a safetensors file, whole or not at all; its folder is made if need be."""
         from safetensors.torch import save_file
 
         target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
         scratch = target.with_name(f".{target.name}.{os.getpid()}")
         tensors = {name: each.detach().cpu() for name, each in self.state_dict().items()}
         try:

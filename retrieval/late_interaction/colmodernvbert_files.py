@@ -33,7 +33,7 @@ def read_model_type(path: Path) -> str:
     file = path / "config.json"
     try:
         kind = json.loads(file.read_text(encoding="utf-8"))["model_type"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise CheckpointError(
             f"{path} has no config.json that names a model_type: no checkpoint; pass a directory "
             "as it is on the hub"

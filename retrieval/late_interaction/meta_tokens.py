@@ -32,7 +32,7 @@ class MetaTokens:
 
     def __post_init__(self) -> None:
         """Raises ValueError for other shapes."""
-        width = self.query.shape[-1]
+        width = self.query.shape[-1] if self.query.ndim else 0
         shapes = tuple(self.query.shape), tuple(self.candidate.shape)
         if shapes != ((QUERY_TOKENS, width), (CANDIDATE_TOKENS, width)):
             raise ValueError(f"meta tokens of shapes {shapes[0]} and {shapes[1]}")
@@ -55,13 +55,14 @@ class MetaTokens:
         if not path.is_file():
             raise CheckpointError(
                 f"{folder} has no {WEIGHTS}: no MetaEmbed checkpoint; train one, or write "
-                "untrained tokens with MetaEmbed.initialise(embedder, seed).save(folder)"
+                "untrained tokens into a copy of an embedder's checkpoint with "
+                "MetaEmbed.initialise(embedder, seed).save(copy)"
             )
         try:
             settings = json.loads((path.parent / SETTINGS).read_text(encoding="utf-8"))
             tensors = load_file(path)
             tokens = cls(tensors["query"].float(), tensors["candidate"].float())
-        except (OSError, ValueError, KeyError, SafetensorError) as error:
+        except (OSError, ValueError, KeyError, RecursionError, SafetensorError) as error:
             raise CheckpointError(
                 f"{path} and {SETTINGS} beside it are no meta tokens ({error}); copy both again"
             ) from error

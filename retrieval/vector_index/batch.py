@@ -37,6 +37,8 @@ class Batch:
 
     def __post_init__(self) -> None:
         """Look at everything before anything is written."""
+        if isinstance(self.ids, str):
+            raise InputError(f"ids = {self.ids!r} is one text: give a list of ids")
         if not len(self.ids) == len(self.vectors) == len(self.sources):
             counts = (len(self.ids), len(self.vectors), len(self.sources))
             raise InputError(f"{counts} ids, vectors and sources: give one of each a document")
@@ -63,18 +65,22 @@ class Batch:
             )
 
     def _check_values(self) -> None:
-        bad = ~torch.isfinite(self.pooled).all(dim=1).numpy()
+        # Squared: a vector whose product with itself is infinite would be found by nobody.
+        bad = ~torch.isfinite(self.pooled.square().sum(dim=1)).numpy()
         ends, step = self.vectors.cu_seqlens, self._piece_rows
+        dtype = torch.float32 if self.settings.has_scales else self.settings.torch_dtype
         for first in range(0, len(self.vectors.vectors), step):
-            last = first + step
-            parts = (self.vectors.vectors[first:last], self.scales[first:last])
-            sound = torch.isfinite(parts[0]).all(dim=1)
-            sound &= torch.isfinite(parts[1]) if len(parts[1]) else True
+            rows = self.vectors.vectors[first : first + step]
+            scales = self.scales[first : first + step] if len(self.scales) else None
+            sound = torch.isfinite(converted(rows.detach(), scales, dtype)).all(dim=1)
             wrong = first + np.flatnonzero(~sound.numpy())
             bad[np.searchsorted(ends, wrong, "right") - 1] = True
         if bad.any():
             names = tuple(self.ids[at] for at in np.flatnonzero(bad).tolist())
-            raise InputError(f"NaN or infinity in vectors of {named(names)}: encode them again")
+            raise InputError(
+                f"NaN or infinity in vectors of {named(names)}, or numbers beyond "
+                f"{self.settings.dtype}: encode them again"
+            )
 
     @functools.cached_property
     def pooled(self) -> Tensor:

@@ -94,8 +94,9 @@ def digest(data: NDArray[np.uint8] | bytes) -> str:
 def damage(path: Path, what: str) -> VectorIndexError:
     """The error for a file that is not as it was written."""
     return VectorIndexError(
-        f"{path} is damaged: {what}. VectorIndex.examine(folder) lists every document hit: put a "
-        "copy of the file in its place, or append those documents again and compact()"
+        f"{path} is damaged: {what}. `minireranker vectors verify {path.parent}` lists every "
+        "document hit: put a copy of the file in its place, or append those documents again and "
+        "compact"
     )
 
 

@@ -41,9 +41,10 @@ class Folder:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             names = sorted(os.listdir(self.path))
-        except OSError as error:
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
             raise VectorIndexError(
-                f"{self.path} cannot be made a folder ({error.strerror}): choose another place"
+                f"{str(self.path)!r} cannot be made a folder ({reason}): choose another place"
             ) from error
         if manifest.NAME in names:
             raise ConfigurationError(

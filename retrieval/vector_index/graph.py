@@ -68,7 +68,9 @@ class Graph:
             raise OSError(None, f"usearch cannot write it: {error}", str(path)) from error
         with open(path, "rb") as file:
             os.fsync(file.fileno())
-        size = os.stat(path).st_size
+        size, whole = os.stat(path).st_size, self.index.serialized_length
+        if size != whole:  # usearch does not look whether the last bytes could be written
+            raise OSError(None, f"usearch wrote {size} of {whole} bytes", str(path))
         flat = torch.from_file(os.fspath(path), False, size, dtype=torch.uint8)
         return GraphEntry(path.name, size, digest(flat.numpy()), self.below, len(self.index))
 

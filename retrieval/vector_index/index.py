@@ -139,7 +139,10 @@ class VectorIndex:
             writer.settle()
 
     def delete(self, ids: Sequence[str]) -> int:
-        """Delete documents; ids that are not there are passed over. How many there were."""
+        """Delete documents; ids that are not there are passed over. How many there were.
+
+        Raises InputError for ids that are no list of texts.
+        """
         with self._writer(f"deleting {len(ids)} documents") as writer:
             count = writer.delete(ids)
             writer.settle()
@@ -171,7 +174,9 @@ class VectorIndex:
         Fewer than ``top_k`` where there are not so many. Equal ones are in the order they were
         appended in. Raises ConfigurationError, InputError for vectors of another shape.
         """
-        return self._search.find(lambda: self._snapshot, torch.as_tensor(pooled), top_k)
+        if not isinstance(pooled, Tensor):
+            pooled = torch.from_numpy(np.array(pooled, np.float32))  # torch dislikes read-only ones
+        return self._search.find(lambda: self._snapshot, pooled, top_k)
 
     def score(
         self, encoder: RowScorer, queries: TokenVectors, ids: Sequence[str] | None = None

@@ -91,7 +91,7 @@ def load(folder: Path) -> Manifest:
     path = folder / NAME
     try:
         data = path.read_bytes()
-    except (FileNotFoundError, NotADirectoryError) as error:
+    except (FileNotFoundError, NotADirectoryError, ValueError) as error:  # a path with a NUL
         raise VectorIndexError(
             f"{folder} holds no vector index: make one with VectorIndex.create"
         ) from error

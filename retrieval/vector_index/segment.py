@@ -14,6 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from minireranker.errors import InputError
+
 from .checked_file import CheckedFile, damage
 from .damages import explain
 from .layout import ENDS, HEADER_BYTES, Layout
@@ -32,9 +34,14 @@ class Keys:
 
     @classmethod
     def of(cls, ids: Sequence[str]) -> Keys:
-        """Ids that are no valid text are kept: nothing has them."""
+        """Ids that are no valid text are kept: nothing has them. Raises InputError for no texts."""
         from xxhash import xxh3_64_intdigest
 
+        if isinstance(ids, str):
+            raise InputError(f"ids = {ids!r} is one text: give a list of ids")
+        for name in ids:
+            if not isinstance(name, str):
+                raise InputError(f"document id {name!r}: a text is needed")
         encoded = [name.encode("utf-8", "surrogatepass") for name in ids]
         hashes = (xxh3_64_intdigest(name) for name in encoded)
         return cls(encoded, np.fromiter(hashes, np.uint64, len(encoded)))

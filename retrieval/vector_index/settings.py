@@ -38,8 +38,11 @@ class Settings:
     def __post_init__(self) -> None:
         """Hold the ranges above."""
         for name in ("identity", "encoder", "dtype", "ann"):
-            if not isinstance(getattr(self, name), str) or not getattr(self, name):
-                raise ConfigurationError(f"{name} = {getattr(self, name)!r}: a text is needed")
+            value = getattr(self, name)
+            if not isinstance(value, str) or not value:
+                raise ConfigurationError(f"{name} = {value!r}: a text is needed")
+            if not value.isprintable():  # lone surrogates are not either: no file can have them
+                raise ConfigurationError(f"{name} = {value!r}: leave out what no printer prints")
         for name in ("dim", "pooled_dim"):
             value = getattr(self, name)
             if type(value) is not int or not 0 <= value <= LARGEST_DIM:

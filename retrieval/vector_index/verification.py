@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -81,8 +82,9 @@ def _manifest(folder: Path, snapshot: Snapshot | None) -> tuple[Manifest | None,
     try:
         return load(folder), []
     except VectorIndexError:
-        path = folder / NAME
-        size = path.stat().st_size if path.exists() else 0
+        path, size = folder / NAME, 0
+        with contextlib.suppress(OSError, ValueError):
+            size = path.stat().st_size
         known = snapshot.manifest if snapshot else None
         return known, [Damage(path, "manifest", 0, size, ())]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import itertools
 from dataclasses import dataclass
 
 import pytest
@@ -236,6 +237,30 @@ def test_views_with_strides_are_read_as_they_are(backend: str, dtype: torch.dtyp
     torch.testing.assert_close(cut.score(backend), expected, rtol=1e-5, atol=1e-4)
     turned = dataclasses.replace(case, documents=case.documents.T.contiguous().T)
     torch.testing.assert_close(turned.score(backend), case.score("reference"), rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("count", [1, 2, 7])
+@pytest.mark.parametrize("dim", [1, 2, 24])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_rows_may_lie_anyhow_in_memory(dtype: torch.dtype, dim: int, count: int) -> None:
+    """One row many times, rows that overlap, every second number: on either side."""
+    random = torch.Generator().manual_seed(0)
+    flat = vectors_of(1, 3 * 60 * dim, dtype, random)[0].flatten()
+    scales = torch.rand(60, generator=random) if dtype is torch.int8 else None
+    strides = [(0, 1), (1, 1), (2 * dim, 2), (1, 60), (3 * dim, 1)]
+    cases = [
+        Case(
+            flat[1:].as_strided((count, dim), query),
+            flat.as_strided((60, dim), document),
+            [0, count],
+            torch.tensor([0, 7, 59]),
+            torch.tensor([60, 2, 1]),
+            query_scales=None if scales is None else scales[:count],
+            document_scales=scales,
+        )
+        for query, document in itertools.product(strides, strides)
+    ]
+    assert_as_exact_as_plain_torch(cases, "blocked")
 
 
 @pytest.mark.parametrize("backend", ["reference", "blocked"])

@@ -189,6 +189,7 @@ def test_damaged_tokens_are_refused(tmp_path: Path, embedder: Embedder) -> None:
         {"query": tensors["query"]},
         tensors | {"candidate": tensors["candidate"][:5].clone()},
         tensors | {"query": torch.full_like(tensors["query"], float("nan"))},
+        tensors | {"query": torch.tensor(1.0)},
         {name: torch.cat((each, each), dim=1) for name, each in tensors.items()},
     ):
         save_file(broken, path)
@@ -196,9 +197,10 @@ def test_damaged_tokens_are_refused(tmp_path: Path, embedder: Embedder) -> None:
             MetaTokens.load(tmp_path)
     save_file(tensors, path)
     assert MetaTokens.load(tmp_path).width == 8
-    (tmp_path / "metaembed.json").write_text("{")
-    with pytest.raises(CheckpointError, match="copy both again"):
-        MetaTokens.load(tmp_path)
+    for text in ("{", "[" * 100_000):
+        (tmp_path / "metaembed.json").write_text(text)
+        with pytest.raises(CheckpointError, match="copy both again"):
+            MetaTokens.load(tmp_path)
 
 
 def test_everything_that_changes_a_vector_changes_the_identity(

@@ -120,6 +120,9 @@ def test_wrong_kinds_and_folders(homes: dict[str, Path], tmp_path: Path) -> None
         open_encoder("metaembed", homes["smart"])
     with pytest.raises(CheckpointError, match="no config"):
         open_encoder("pooled", tmp_path)
+    (tmp_path / "config.json").write_text("[" * 100_000)
+    with pytest.raises(CheckpointError, match="no config"):
+        open_encoder("pooled", tmp_path)
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
     with pytest.raises(CheckpointError, match="checkpoint of bert; pooled needs qwen3_vl"):
         open_encoder("pooled", tmp_path)

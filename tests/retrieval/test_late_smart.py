@@ -12,6 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import save_file
 
 from minireranker.engine.embedder import Embedder
 from minireranker.errors import CheckpointError, ConfigurationError, EmptyQueryError, InputError
@@ -225,6 +226,11 @@ def test_what_is_no_adapter_is_refused(tmp_path: Path, embedder: Embedder, tiny:
             Adapter.load(file)
     with pytest.raises(CheckpointError, match="an adapter is"):
         Adapter.load(tiny / "model.safetensors")
+    whole = Adapter(8).state_dict()
+    for norm in (torch.tensor(1.0), torch.ones(0), torch.ones(8, 1), torch.ones(9)):
+        save_file({**whole, "norm.weight": norm}, tmp_path / "unfit")
+        with pytest.raises(CheckpointError, match="do not fit together"):
+            Adapter.load(tmp_path / "unfit")
     broken = Adapter(8)
     with torch.no_grad():
         broken.linear.weight[0, 0] = float("nan")

@@ -154,7 +154,7 @@ def test_documents_in_other_blocks_can_be_read(path: Path) -> None:
         with Change(segment.file.path, stop - 10, False):
             kept_of(index, ["document 1", "document 100"])
             with pytest.raises(
-                VectorIndexError, match=r"tokens of 'document \d+'.*examine"
+                VectorIndexError, match=r"tokens of 'document \d+'.*lists every"
             ) as info:
                 kept_of(index, ["document 1", "document 1199"])
             assert "other documents" in str(info.value)
@@ -193,3 +193,10 @@ def test_a_report_reads_well(path: Path) -> None:
     with Change(path / "00000000.segment", 200_000, False):
         text = str(VectorIndex.examine(path))
         assert "00000000.segment: bytes 0" in text
+
+
+@pytest.mark.parametrize("name", ["nowhere", "a\0b", "long" * 2000])
+def test_paths_that_nothing_can_have_are_examined_too(tmp_path: Path, name: str) -> None:
+    assert [item.part for item in VectorIndex.examine(tmp_path / name).damages] == ["manifest"]
+    with pytest.raises(VectorIndexError):
+        VectorIndex.open(tmp_path / name)

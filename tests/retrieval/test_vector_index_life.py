@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import runpy
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import torch
 from minireranker.errors import (
     ConfigurationError,
     InputError,
+    MissingDependencyError,
     UnknownDocumentError,
     VectorIndexError,
 )
@@ -94,7 +94,36 @@ def test_what_cannot_be_kept_is_refused_as_a_whole(
     assert files_of(index.path) == before
 
 
-@pytest.mark.parametrize("where", ["tokens", "pooled", "scales"])
+def test_one_text_is_no_list_of_ids(index: VectorIndex) -> None:
+    """ "abc" would otherwise delete a, b and c."""
+    calls = [
+        index.delete,
+        index.rows,
+        lambda ids: index.score(ENCODER, of("q"), ids),
+        lambda ids: index.append(ids, of("a", "b", "c")),
+    ]
+    for call in calls:
+        with pytest.raises(InputError, match="'abc' is one text: give a list"):
+            call("abc")
+    for call in calls[:3]:
+        with pytest.raises(InputError, match="document id 3: a text is needed"):
+            call(["a", 3])
+    assert index.ids == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "int8"])
+def test_what_the_dtype_makes_infinite_is_refused(tmp_path: Path, dtype: str) -> None:
+    """bfloat16 rounds the largest float32 to infinity; a scale times 127 may be."""
+    huge = TokenVectors(torch.full((1, 16), 3.4e38), np.array([0, 1]), None, torch.ones(1, 8))
+    rows, scales = torch.full((1, 16), 127, dtype=torch.int8), torch.tensor([3e38])
+    scaled = TokenVectors(rows, np.array([0, 1]), scales, torch.ones(1, 8))
+    with VectorIndex.create(tmp_path, **MADE, dtype=dtype) as index:
+        for vectors in (huge, scaled) if dtype == "bfloat16" else (scaled,):
+            with pytest.raises(InputError, match=f"'x', or numbers beyond {dtype}"):
+                index.append(["x"], vectors)
+
+
+@pytest.mark.parametrize("where", ["tokens", "pooled", "scales", "square"])
 def test_what_is_not_finite_is_refused_by_name(index: VectorIndex, where: str) -> None:
     rows, pooled = torch.ones(4, 16), torch.ones(3, 8)
     scales = None
@@ -102,10 +131,12 @@ def test_what_is_not_finite_is_refused_by_name(index: VectorIndex, where: str) -
         rows[1, 3] = torch.nan
     elif where == "pooled":
         pooled[1, 0] = -torch.inf
+    elif where == "square":
+        pooled[1, 0] = 1e38
     else:
         rows, scales = rows.to(torch.int8), torch.tensor([1, torch.inf, 1, 1])
     vectors = TokenVectors(rows, np.array([0, 1, 2, 4]), scales, pooled)
-    with pytest.raises(InputError, match="NaN or infinity in vectors of 'y': encode"):
+    with pytest.raises(InputError, match="NaN or infinity in vectors of 'y', or"):
         index.append(["x", "y", "z"], vectors)
 
 
@@ -113,7 +144,7 @@ def test_what_is_not_finite_is_refused_by_name(index: VectorIndex, where: str) -
     ("field", "value"),
     [
         *(("dim", -1), ("dim", 2.0), ("pooled_dim", 10**9), ("dtype", "float8")),
-        *(("ann", "tree"), ("identity", ""), ("encoder", None)),
+        *(("ann", "tree"), ("identity", ""), ("identity", "\ud800"), ("encoder", None)),
     ],
 )
 def test_settings_nobody_can_have_are_refused(tmp_path: Path, field: str, value: Any) -> None:
@@ -204,17 +235,18 @@ def test_closed_is_closed(index: VectorIndex) -> None:
             call(index)
 
 
-def test_without_usearch_only_the_graph_is_refused(tmp_path: Path) -> None:
-    code = (
-        "import sys; sys.modules['usearch'] = None\n"
-        "from minireranker.errors import MissingDependencyError\n"
-        "from minireranker.retrieval.vector_index import VectorIndex\n"
-        f"made = {MADE!r}\n"
-        "VectorIndex.create(sys.argv[1] + '/exact', **made)\n"
-        "try:\n    VectorIndex.create(sys.argv[1] + '/graph', ann='hnsw', **made)\n"
-        "except MissingDependencyError as error:\n    print(error)\n"
-    )
-    command = [sys.executable, "-P", "-c", code, str(tmp_path)]
-    ended = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert 'pip install "minireranker[ann]"' in ended.stdout
+def test_without_usearch_only_the_graph_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "usearch", None)
+    with VectorIndex.create(tmp_path / "exact", **MADE) as index:
+        index.append(["a"], of("a"))
+        assert index.search(torch.ones(1, 8), 1)[0].ids == ("a",)
+    with pytest.raises(MissingDependencyError, match=r'pip install "minireranker\[ann\]"'):
+        VectorIndex.create(tmp_path / "graph", **MADE, ann="hnsw")
     assert not (tmp_path / "graph").exists()
+    home = VectorIndex.__module__.rpartition(".")[0]
+    for module in [sys.modules[name] for name in sys.modules if name.startswith(home)]:
+        for value in vars(module).values():
+            owner = getattr(value, "__module__", None) or getattr(value, "__name__", "")
+            assert not owner.startswith("usearch"), "imported at its top"

@@ -158,7 +158,7 @@ def test_an_index_is_a_dictionary_of_arrays() -> None:
     run_state_machine_as_test(
         Dictionary,
         settings=settings(
-            max_examples=15,
+            max_examples=10,
             stateful_step_count=12,
             deadline=None,
             suppress_health_check=list(HealthCheck),

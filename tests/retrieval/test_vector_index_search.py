@@ -107,6 +107,14 @@ def test_few_values_and_many_ties(
             assert list(found.ids) == [f"d{place}" for place in order[at]]
 
 
+def test_queries_that_may_not_be_written_to_are_no_warning(tmp_path: Path) -> None:
+    queries = np.eye(2, DIM)
+    queries.flags.writeable = False
+    with made(tmp_path) as index:
+        add(index, ["a"], rows(1))
+        assert [found.ids for found in index.search(queries, 1)] == [("a",)] * 2
+
+
 @pytest.mark.parametrize(
     ("queries", "top_k", "error"),
     [

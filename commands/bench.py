@@ -12,6 +12,8 @@ from .bench_embedder import embedder
 from .bench_maxsim import maxsim
 from .bench_metaembed import metaembed
 from .bench_output import check_target, clock, write_result
+from .bench_quality import quality
+from .bench_train import train
 
 app = typer.Typer(help="Measure on this machine.", no_args_is_help=True)
 app.command()(codecs)
@@ -19,6 +21,8 @@ app.command()(cache)
 app.command()(embedder)
 app.command()(metaembed)
 app.command()(maxsim)
+app.command()(quality)
+app.command()(train)
 
 
 @app.command()

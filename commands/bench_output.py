@@ -22,15 +22,15 @@ def clock() -> Callable[[str], None]:
     return lambda line: typer.echo(f"{time.perf_counter() - start:6.1f} s  {line}", err=True)
 
 
-def check_target(out: Path | None) -> None:
+def check_target(out: Path | None, option: str = "--out") -> None:
     """A result that cannot be written should be known before the measuring, not after."""
     if out is None:
         return
     above = next(folder for folder in out.absolute().parents if os.path.lexists(folder))
     if not os.path.isdir(above):
-        raise ConfigurationError(f"--out {out}: {above} is no folder; name another file")
+        raise ConfigurationError(f"{option} {out}: {above} is no folder; name another file")
     if not os.access(out if os.path.exists(out) else above, os.W_OK):
-        raise ConfigurationError(f"--out {out}: cannot be written to; name another file")
+        raise ConfigurationError(f"{option} {out}: cannot be written to; name another file")
 
 
 def write_result(out: Path, result: dict[str, Any]) -> None:

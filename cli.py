@@ -18,7 +18,18 @@ from rich.logging import RichHandler
 from rich.text import Text
 from typer.core import TyperGroup
 
-from minireranker.commands import bench, cache, checkpoint, demo, index, profile, rank, search
+from minireranker.commands import (
+    bench,
+    cache,
+    checkpoint,
+    demo,
+    index,
+    profile,
+    rank,
+    search,
+    train,
+    vectors,
+)
 from minireranker.errors import MinirerankerError
 
 __all__ = ["app", "main"]
@@ -61,8 +72,10 @@ app.command()(index.index)
 app.command()(search.search)
 app.command()(demo.demo)
 app.add_typer(cache.app, name="cache", help="Look after the folder of cached documents.")
-app.add_typer(profile.app, name="profile", help="Look at profiles.")
+app.add_typer(vectors.app, name="vectors", help="Look after an index of vectors.")
+app.add_typer(profile.app, name="profile", help="Look at profiles, propose one.")
 app.add_typer(checkpoint.app, name="checkpoint", help="Make and inspect checkpoints.")
+app.add_typer(train.app, name="train")
 app.add_typer(bench.app, name="bench", help="Measure.")
 
 

@@ -55,6 +55,13 @@ class Progress:
                 task = self._bar.task_ids[0]
                 self._bar.update(task, completed=self._done, total=self.total)
 
+    def relabel(self, text: str) -> None:
+        """Say ``text`` before the bar, from now on."""
+        with self._lock:
+            self._label = text
+            if self._bar is not None:
+                self._bar.update(self._bar.task_ids[0], description=text)
+
     def _draw(self) -> None:
         from rich.console import Console
         from rich.progress import (

@@ -1,0 +1,92 @@
+"""How well a model in training does on pairs it is not trained on."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from minireranker.engine.state import EngineState
+from minireranker.relevance.metrics import ndcg
+
+from .examples import Examples
+from .loss import judgement_loss
+from .plan import Bound, batches, grouped
+from .processes import Processes
+from .reading import BatchReader
+from .scoring import Scorer, score_batches
+from .survey import Survey
+
+DEPTH = 10
+"""Of nDCG."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Of the held-out pairs, at some step."""
+
+    step: int
+    loss: float
+    """Mean over pairs, of the judgements alone."""
+    ndcg: float
+    """Mean nDCG@10 over queries with a relevant document; NaN where there is none."""
+
+    def facts(self) -> dict[str, float | None]:
+        """As JSON has it, None for what is no number."""
+        return {k: None if np.isnan(v) else v for k, v in dataclasses.asdict(self).items()}
+
+    def beats(self, other: Evaluation | None) -> bool:
+        """By nDCG; where that is equal, or there is none, by the loss."""
+        if other is None:
+            return True
+        mine, theirs = (0.0 if np.isnan(e.ndcg) else e.ndcg for e in (self, other))
+        return (mine, -self.loss) > (theirs, -other.loss)
+
+
+class HeldOut:
+    """Pairs to measure by."""
+
+    def __init__(
+        self, state: EngineState, examples: Examples, survey: Survey, bound: Bound, *, share: bool
+    ) -> None:
+        """``survey`` is that of ``examples``. Raises MissingDependencyError without ir-measures."""
+        self._examples = examples
+        ndcg({}, {}, DEPTH)  # where the library is missing that is known before the first step
+        groups = grouped(examples, survey, state.profile.template.order)
+        self._plan = batches(groups, bound)
+        self._reader = BatchReader(state, examples, share=share)
+        self._device = state.model.device
+
+    def evaluate(self, step: int, scorer: Scorer, processes: Processes) -> Evaluation:
+        """Score all pairs."""
+        total = len(self._examples.pairs)
+        place = self._device
+        scores = score_batches(scorer, self._reader, self._plan, total, processes, place)
+        known = np.flatnonzero(~np.isnan(scores))
+        labels = np.array([pair.label for pair in self._examples.pairs])
+        losses = judgement_loss(torch.from_numpy(scores[known]), torch.from_numpy(labels[known]))
+        loss = float(losses.mean()) if len(known) else float("nan")
+        return Evaluation(step, loss, self._ndcg(scores, known))
+
+    def _ndcg(self, scores: NDArray[np.float64], known: NDArray[np.int64]) -> float:
+        qrels: dict[str, dict[str, float]] = {}
+        found: dict[str, dict[str, float]] = {}
+        for number in known.tolist():
+            pair = self._examples.pairs[number]
+            query, document = f"{pair.query}\n{pair.instruction}", str(pair.document)
+            judged = qrels.setdefault(query, {})
+            judged[document] = max(pair.label, judged.get(document, 0.0))
+            found.setdefault(query, {})[document] = float(scores[number])
+        worthy = {query: judged for query, judged in qrels.items() if max(judged.values()) > 0}
+        run = {query: _ranked(found[query]) for query in worthy}
+        values = ndcg(worthy, run, DEPTH) if worthy else {}
+        return float(np.mean(list(values.values()))) if values else float("nan")
+
+
+def _ranked(scores: dict[str, float]) -> list[str]:
+    """Best first. Of equal ones that of the higher number: the file's order, positives first in
+    many, must not help."""
+    return sorted(scores, key=lambda name: (-scores[name], -int(name)))

@@ -1,0 +1,113 @@
+"""Batches from pair numbers: files decoded and prompts written while the batch before computes."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from minireranker.cache import Cache, FeatureEntry
+from minireranker.engine.draft import Segment
+from minireranker.engine.features import FeatureReader
+from minireranker.engine.packing import Packer
+from minireranker.engine.state import EngineState
+from minireranker.engine.work import Meter
+from minireranker.errors import MinirerankerError
+
+from .batch import PairBatch
+from .examples import Examples
+from .plan import Numbers
+from .writing import PairWriter
+
+_LOG = logging.getLogger(__name__)
+
+_DEPTH = 2
+"""Batches in hand: one that computes, one that is written."""
+
+
+@dataclass(frozen=True, eq=False)
+class Written:
+    """A batch and whose it is; empty where no pair could be written."""
+
+    batch: PairBatch
+    numbers: Numbers
+    """Of the pairs that are in it, in its order."""
+
+
+class BatchReader:
+    """Writes pairs of some examples in one model's template."""
+
+    def __init__(self, state: EngineState, examples: Examples, *, share: bool = True) -> None:
+        """``share``: see PairBatch."""
+        self._state, self._examples, self._share = state, examples, share
+        self._warned: set[tuple[int, int]] = set()
+
+    def read(self, plan: Iterable[Numbers]) -> Iterator[Written]:
+        """The batches in order, each written in another thread while the one before is in use."""
+        waiting: deque[Future[Written]] = deque()
+        pool = ThreadPoolExecutor(1, thread_name_prefix="minireranker-batch")
+        try:
+            for numbers in plan:
+                waiting.append(pool.submit(self.write, numbers))
+                if len(waiting) == _DEPTH:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def write(self, numbers: Numbers) -> Written:
+        """One batch; a pair that cannot be written is named in the log and left out."""
+        # A writer keeps what it has written, pixels too: one a batch bounds that.
+        writer = PairWriter(self._state.prompt, self._state.guide(Meter()))
+        pairs, found = [], []
+        for number in numbers.tolist():
+            pair = self._examples.pairs[number]
+            query, document = (self._examples.contents[at] for at in (pair.query, pair.document))
+            try:
+                pairs.append(writer.write(query, document, pair.instruction))
+                found.append(number)
+            except MinirerankerError as error:
+                self._warn(pair.query, pair.document, error)
+        return Written(PairBatch.of(pairs, share=self._share), np.array(found, np.int64))
+
+    def _warn(self, query: int, document: int, error: MinirerankerError) -> None:
+        if (query, document) not in self._warned:
+            self._warned.add((query, document))
+            origin = self._examples.origins[document]
+            _LOG.warning("%s: %s; a pair with this document is skipped", origin, error)
+
+
+class FrozenFeatures(FeatureReader):
+    """Visual tokens of a tower that is not trained: without gradient, and kept."""
+
+    def __init__(self, state: EngineState, nbytes: int) -> None:
+        """At most ``nbytes`` are kept, what was used last."""
+        kept = Cache(None, memory_bytes=nbytes), state.namespace
+        super().__init__(state.model, state.pixel_mean, state.pixel_std, Meter(), kept)
+
+    def of(
+        self, segments: Sequence[Segment], *, keep: bool, durable: bool = False
+    ) -> list[FeatureEntry]:
+        """As FeatureReader; always through what is kept."""
+        with torch.no_grad():
+            return super().of(segments, keep=True)
+
+
+def packer(state: EngineState, *, frozen_bytes: int | None) -> Packer:
+    """To train with; ``frozen_bytes`` None: the tower is trained too."""
+    if frozen_bytes is None:
+        return state.packer(Meter())
+    return Packer(state.model, FrozenFeatures(state, frozen_bytes), Meter())
+
+
+def labels_of(examples: Examples, numbers: Numbers, device: torch.device) -> Tensor:
+    """Labels of pairs, float32 [pairs]."""
+    labels = [examples.pairs[number].label for number in numbers.tolist()]
+    return torch.tensor(labels, dtype=torch.float32, device=device)

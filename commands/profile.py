@@ -14,9 +14,12 @@ from rich.text import Text
 from minireranker.configs import Profile, available_profiles, resolve_profile
 from minireranker.errors import ProfileError, UnknownProfileError
 
+from .profile_probe import probe
+
 __all__ = ["app"]
 
 app = typer.Typer(no_args_is_help=True)
+app.command()(probe)
 
 _Name = Annotated[str | None, typer.Argument(help="A profile's name, or a file ending in .toml.")]
 _Model = Annotated[
@@ -26,7 +29,7 @@ _Model = Annotated[
 
 @app.callback()
 def _profile() -> None:
-    """Look at profiles."""
+    """Look at profiles, or have one proposed."""
 
 
 @app.command()

@@ -220,7 +220,8 @@ def on_import(node):
 
 
 def distributions(names):
-    return {BROUGHT_ALONG.get(name, IMPORTED_AS.get(name, name)).lower() for name in names}
+    known = BROUGHT_ALONG | IMPORTED_AS
+    return {canonicalize_name(known.get(name, name)) for name in names}
 
 
 def test_what_is_imported_is_declared(pyproject, sources):
@@ -228,7 +229,7 @@ def test_what_is_imported_is_declared(pyproject, sources):
     required = {Requirement(text).name for text in project["dependencies"]}
     extras = {
         Requirement(text).name
-        for name in ("video", "pdf", "ann")
+        for name in ("video", "pdf", "ann", "quality", "train")
         for text in project["optional-dependencies"][name]
     }
     for source in sources:

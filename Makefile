@@ -16,7 +16,7 @@ ANSWERS := $(BIN)/python -c \
 BENCH_SIZE ?= 2b
 BENCH_OUT ?= bench/results/engine-$(BENCH_SIZE)-cpu.json
 
-.PHONY: dev demo test lint wheel bench bench-cache stress clean
+.PHONY: dev demo test lint wheel bench bench-cache bench-retrieval stress clean
 
 dev: $(VENV)/.installed
 
@@ -60,6 +60,13 @@ bench-cache: dev
 	$(BIN)/minireranker bench cache --out bench/results/cache-2b-cpu.json
 	$(BIN)/minireranker bench codecs --float32 --out bench/results/codecs-tiny-cpu.json
 	$(BIN)/minireranker bench codecs --size 2b --queries 4 --out bench/results/codecs-2b-cpu.json
+
+# MetaEmbed's index takes 13 GB of disk, in FOLDER, while it runs.
+bench-retrieval: dev
+	$(BIN)/minireranker bench embedder --size 2b --documents 4 --out bench/results/embedder-2b-cpu.json
+	$(BIN)/minireranker bench maxsim --repeats 9 --out bench/results/maxsim-cpu.json
+	$(BIN)/minireranker bench metaembed --folder $(or $(FOLDER),.) --repeats 2 \
+		--out bench/results/metaembed-2048-int8-cpu.json
 
 # 200 rounds of kill -9 among four writers and two readers, 10 000 operations of two processes, then
 # 500 rounds of kill -9 in a vector index.

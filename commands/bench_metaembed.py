@@ -50,7 +50,7 @@ def _show(result: dict[str, Any]) -> None:
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
     table.add_column("group")
     for name in ("index bytes", "scored", "as prefix of 64", "paper, A100", "paper, index", "MMEB"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", overflow="fold")
     for name, row in result["groups"].items():
         paper = result["paper"][name]
         table.add_row(

@@ -26,6 +26,7 @@ from minireranker.commands import (
     index,
     profile,
     rank,
+    scenes,
     search,
     train,
     vectors,
@@ -71,6 +72,7 @@ app.command()(rank.rank)
 app.command()(index.index)
 app.command()(search.search)
 app.command()(demo.demo)
+app.command()(scenes.scenes)
 app.add_typer(cache.app, name="cache", help="Look after the folder of cached documents.")
 app.add_typer(vectors.app, name="vectors", help="Look after an index of vectors.")
 app.add_typer(profile.app, name="profile", help="Look at profiles, propose one.")

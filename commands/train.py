@@ -12,6 +12,8 @@ import typer
 from minireranker.errors import ConfigurationError
 from minireranker.train.settings import Lora, TrainSettings
 
+from .train_builtin import builtin
+from .train_late import metaembed, smart
 from .train_mine import mine
 
 if TYPE_CHECKING:
@@ -21,6 +23,9 @@ __all__ = ["app"]
 
 app = typer.Typer()
 app.command()(mine)
+app.command()(metaembed)
+app.command()(smart)
+app.command()(builtin)
 
 _Data = Annotated[
     list[str] | None,

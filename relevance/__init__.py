@@ -7,14 +7,18 @@ judgments (``metrics``) or with another ranking (``agreement``), each with an in
 
 from .agreement import kendall_tau, overlap
 from .dataset import Dataset
+from .drawn import DrawnSettings, draw_dataset, drawn_queries
 from .intervals import Interval, bootstrap
 from .metrics import hit, mrr, ndcg
 from .opening import open_dataset
 
 __all__ = [
     "Dataset",
+    "DrawnSettings",
     "Interval",
     "bootstrap",
+    "draw_dataset",
+    "drawn_queries",
     "hit",
     "kendall_tau",
     "mrr",

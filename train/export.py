@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -33,15 +33,17 @@ def write_merged(
     source: Path,
     out: Path,
     changes: Mapping[str, Change],
-    profile: Profile,
+    profile: Profile | None,
     *,
     dtype: str | None = None,
     record: Mapping[str, Any] | None = None,
+    beside: Callable[[Path], None] = lambda building: None,
     progress: bool | None = None,
 ) -> Path:
     """Write ``source`` with ``changes`` (by canonical name) and a profile to the directory ``out``.
 
-    Memory in use is one tensor. ``dtype`` None: that of the source. The directory appears whole, in
+    Memory in use is one tensor. ``dtype`` None: that of the source. ``beside`` is told where the
+    directory is built, and puts files of its own there. The directory appears whole, in
     place of one that was written before. Raises CheckpointError for a damaged source, OSError where
     it cannot be written, ConfigurationError for an ``out`` that holds something else.
     """
@@ -58,7 +60,9 @@ def write_merged(
             _rewrite_json(building / CONFIG, lambda found: _with_dtype(found, dtype))
         if (building / INDEX).is_file():
             _rewrite_json(building / INDEX, lambda found: _with_size(found, sum(sizes)))
-        _write_profile(building, profile)
+        if profile is not None:
+            _write_profile(building, profile)
+        beside(building)
         (building / RECORD).write_text(json.dumps(record or {}, indent=2) + "\n", encoding="utf-8")
     return out
 

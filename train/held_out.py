@@ -38,6 +38,15 @@ class Evaluation:
         """As JSON has it, None for what is no number."""
         return {k: None if np.isnan(v) else v for k, v in dataclasses.asdict(self).items()}
 
+    def figures(self) -> dict[str, float | None]:
+        """What is logged of it."""
+        facts = self.facts()
+        return {"held_out_loss": facts["loss"], f"ndcg@{DEPTH}": facts["ndcg"]}
+
+    def summary(self) -> str:
+        """In a few words."""
+        return f"{self.loss:.4f}, nDCG@{DEPTH} {self.ndcg:.4f}"
+
     def beats(self, other: Evaluation | None) -> bool:
         """By nDCG; where that is equal, or there is none, by the loss."""
         if other is None:

@@ -4,17 +4,35 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from minireranker.errors import NonFiniteScoreError
 
-from .settings import TrainSettings
+
+class Schedule(Protocol):
+    """Of a run's settings, what its optimizer goes by."""
+
+    @property
+    def learning_rate(self) -> float:
+        """The highest."""
+
+    @property
+    def warmup(self) -> float:
+        """Share of the steps in which it rises."""
+
+    @property
+    def weight_decay(self) -> float:
+        """As AdamW has it."""
+
+    @property
+    def clip(self) -> float:
+        """Largest norm of a step's gradient."""
 
 
-def rate_at(step: int, steps: int, settings: TrainSettings) -> float:
+def rate_at(step: int, steps: int, settings: Schedule) -> float:
     """The learning rate of a step (from 0) of ``steps``: a linear rise, then a half cosine to 0."""
     warm = math.ceil(settings.warmup * steps)
     if step < warm:
@@ -26,7 +44,7 @@ def rate_at(step: int, steps: int, settings: TrainSettings) -> float:
 class Optimizer:
     """Moves masters, by gradients of losses that are sums over pairs."""
 
-    def __init__(self, masters: Mapping[str, Tensor], settings: TrainSettings) -> None:
+    def __init__(self, masters: Mapping[str, Tensor], settings: Schedule) -> None:
         """``masters`` are moved in place."""
         self._masters = list(masters.values())
         self._clip = settings.clip

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from minireranker.cache import Cache, FeatureEntry
+from minireranker.cache import Cache, FeatureEntry, Namespace
 from minireranker.engine.draft import Segment
 from minireranker.engine.features import FeatureReader
 from minireranker.engine.packing import Packer
 from minireranker.engine.state import EngineState
 from minireranker.engine.work import Meter
 from minireranker.errors import MinirerankerError
+from minireranker.models.qwen3_vl import Qwen3VL
 
 from .batch import PairBatch
 from .examples import Examples
@@ -29,6 +31,10 @@ _LOG = logging.getLogger(__name__)
 
 _DEPTH = 2
 """Batches in hand: one that computes, one that is written."""
+
+
+_Planned = TypeVar("_Planned")
+_Made = TypeVar("_Made")
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,17 +56,7 @@ class BatchReader:
 
     def read(self, plan: Iterable[Numbers]) -> Iterator[Written]:
         """The batches in order, each written in another thread while the one before is in use."""
-        waiting: deque[Future[Written]] = deque()
-        pool = ThreadPoolExecutor(1, thread_name_prefix="minireranker-batch")
-        try:
-            for numbers in plan:
-                waiting.append(pool.submit(self.write, numbers))
-                if len(waiting) == _DEPTH:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+        return written_ahead(plan, self.write)
 
     def write(self, numbers: Numbers) -> Written:
         """One batch; a pair that cannot be written is named in the log and left out."""
@@ -84,13 +80,37 @@ class BatchReader:
             _LOG.warning("%s: %s; a pair with this document is skipped", origin, error)
 
 
+def written_ahead(plan: Iterable[_Planned], write: Callable[[_Planned], _Made]) -> Iterator[_Made]:
+    """What ``write`` makes of each, in order, in another thread while the one before is in use."""
+    waiting: deque[Future[_Made]] = deque()
+    pool = ThreadPoolExecutor(1, thread_name_prefix="minireranker-batch")
+    try:
+        for item in plan:
+            waiting.append(pool.submit(write, item))
+            if len(waiting) == _DEPTH:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
 class FrozenFeatures(FeatureReader):
     """Visual tokens of a tower that is not trained: without gradient, and kept."""
 
-    def __init__(self, state: EngineState, nbytes: int) -> None:
-        """At most ``nbytes`` are kept, what was used last."""
-        kept = Cache(None, memory_bytes=nbytes), state.namespace
-        super().__init__(state.model, state.pixel_mean, state.pixel_std, Meter(), kept)
+    def __init__(
+        self,
+        model: Qwen3VL,
+        statistics: tuple[Sequence[float], Sequence[float]],
+        namespace: Namespace,
+        nbytes: int,
+    ) -> None:
+        """At most ``nbytes`` are kept, what was used last.
+
+        ``statistics``: mean and standard deviation of pixels. ``namespace``: of ``model``.
+        """
+        kept = Cache(None, memory_bytes=nbytes), namespace
+        super().__init__(model, *statistics, Meter(), kept)
 
     def of(
         self, segments: Sequence[Segment], *, keep: bool, durable: bool = False
@@ -104,7 +124,9 @@ def packer(state: EngineState, *, frozen_bytes: int | None) -> Packer:
     """To train with; ``frozen_bytes`` None: the tower is trained too."""
     if frozen_bytes is None:
         return state.packer(Meter())
-    return Packer(state.model, FrozenFeatures(state, frozen_bytes), Meter())
+    statistics = state.pixel_mean, state.pixel_std
+    features = FrozenFeatures(state.model, statistics, state.namespace, frozen_bytes)
+    return Packer(state.model, features, Meter())
 
 
 def labels_of(examples: Examples, numbers: Numbers, device: torch.device) -> Tensor:

@@ -100,15 +100,17 @@ class TrainSettings:
             object.__setattr__(self, name, paths)
         if not self.data:
             raise ConfigurationError("no data; name at least one JSONL file")
-        _check(self, _POSITIVE, lambda v: _is_number(v) and v > 0, "a number above 0")
-        _check(self, _COUNTS, _is_count, "1 or more")
-        _check(self, _SHARES, lambda v: _is_number(v) and 0 <= v <= 1, "0 to 1")
-        _check(self, _NOT_NEGATIVE, lambda v: _is_number(v) and v >= 0, "0 or more")
-        _check(self, ("method",), lambda v: v in METHODS, " or ".join(METHODS))
-        _check(self, ("dtype",), lambda v: v in _DTYPES, ", ".join(_DTYPES))
-        _check(self, ("out_dtype",), lambda v: v in _OUT, "bfloat16, float16, float32 or nothing")
-        _check(self, ("max_steps",), lambda v: v is None or _is_count(v), "1 or more, or nothing")
-        _check_lora(self.lora)
+        check(self, _POSITIVE, lambda v: is_number(v) and v > 0, "a number above 0")
+        check(self, _COUNTS, is_count, "1 or more")
+        check(self, _SHARES, lambda v: is_number(v) and 0 <= v <= 1, "0 to 1")
+        check(self, _NOT_NEGATIVE, lambda v: is_number(v) and v >= 0, "0 or more")
+        check(self, ("method",), lambda v: v in METHODS, " or ".join(METHODS))
+        check(self, ("dtype",), lambda v: v in DTYPES, ", ".join(DTYPES))
+        check(
+            self, ("out_dtype",), lambda v: v in OUT_DTYPES, "bfloat16, float16, float32 or nothing"
+        )
+        check(self, ("max_steps",), lambda v: v is None or is_count(v), "1 or more, or nothing")
+        check_lora(self.lora)
         if self.vision and self.method != "full":
             raise ConfigurationError(
                 "vision = True goes with method = 'full'; adapters are on the decoder only"
@@ -143,31 +145,35 @@ _POSITIVE = ("learning_rate", "clip", "temperature")
 _COUNTS = ("epochs", "batch_pairs", "batch_tokens", "accumulate", "save_every", "evaluate_every")
 _SHARES = ("warmup", "distill")
 _NOT_NEGATIVE = ("weight_decay", "seed", "features_bytes")
-_DTYPES = ("auto", "bfloat16", "float32", "float64")
-_OUT = (None, "bfloat16", "float16", "float32")
+DTYPES = ("auto", "bfloat16", "float32", "float64")
+OUT_DTYPES = (None, "bfloat16", "float16", "float32")
 _FREE = ("out", "device", "features_bytes", "save_every", "evaluate_every", "out_dtype", "progress")
 """What changes no loss."""
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """Whether it is a finite number."""
     return type(value) in (int, float) and math.isfinite(value)
 
 
-def _is_count(value: Any) -> bool:
+def is_count(value: Any) -> bool:
+    """Whether it is a whole number from 1."""
     return type(value) is int and value >= 1
 
 
-def _check(settings: Any, names: tuple[str, ...], fits: Any, allowed: str) -> None:
+def check(settings: Any, names: tuple[str, ...], fits: Any, allowed: str) -> None:
+    """Raise ConfigurationError for the first field that does not fit."""
     for name in names:
         value = getattr(settings, name)
         if not fits(value):
             raise ConfigurationError(f"{name} = {value!r}: allowed is {allowed}")
 
 
-def _check_lora(lora: Lora) -> None:
-    _check(lora, ("rank",), _is_count, "1 or more")
-    _check(lora, ("alpha",), lambda v: _is_number(v) and v > 0, "a number above 0")
-    _check(lora, ("dropout",), lambda v: _is_number(v) and 0 <= v < 1, "0 or more and below 1")
+def check_lora(lora: Lora) -> None:
+    """Raise ConfigurationError for a value that cannot be honoured."""
+    check(lora, ("rank",), is_count, "1 or more")
+    check(lora, ("alpha",), lambda v: is_number(v) and v > 0, "a number above 0")
+    check(lora, ("dropout",), lambda v: is_number(v) and 0 <= v < 1, "0 or more and below 1")
     unknown = sorted(set(lora.targets) - set(PROJECTIONS))
     if unknown or not lora.targets:
         raise ConfigurationError(

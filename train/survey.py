@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -86,20 +86,39 @@ def take_survey(
 
     Raises ConfigurationError where visual tokens are to be left out and nothing says which.
     """
-    identity = {"data": examples.digest(), "model": state.namespace.name}
+
+    def look() -> Survey:
+        _require_importances(examples, state)
+        return _look(examples, state, progress)
+
+    return kept_survey(examples, state.namespace.name, file, look)
+
+
+def kept_survey(
+    examples: Examples, model: str, file: Path | None, look: Callable[[], Survey]
+) -> Survey:
+    """What ``look`` finds, or what ``file`` keeps of an earlier look with the same model.
+
+    What cannot be used is named in the log.
+    """
+    identity = {"data": examples.digest(), "model": model}
     found = None if file is None else _read(file, identity)
     if found is not None:
         return found
-    _require_importances(examples, state)
-    survey = _look(examples, state, progress)
-    for item in survey.skipped(examples):
-        _LOG.warning("%s: %s; its %d pair(s) are skipped", item.origin, item.reason, item.pairs)
+    survey = look()
+    warn_skipped(survey.skipped(examples))
     if file is not None:
         lengths = [[*key, length] for key, length in survey.lengths.items()]
         failed = list(survey.failed.items())
         text = json.dumps(identity | {"lengths": lengths, "failed": failed})
         write_atomically(file, text.encode("utf-8", "surrogatepass"))
     return survey
+
+
+def warn_skipped(skipped: Sequence[Skipped]) -> None:
+    """Name what is left out in the log."""
+    for item in skipped:
+        _LOG.warning("%s: %s; its %d pair(s) are skipped", item.origin, item.reason, item.pairs)
 
 
 def _read(file: Path, identity: dict[str, Any]) -> Survey | None:

@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from minireranker.engine.state import EngineState
 from minireranker.models.checkpoint import Checkpoint
 from minireranker.models.layout import EMBEDDING, HEAD
-from minireranker.models.qwen3_vl import Qwen3VL
+from minireranker.models.qwen3_vl import Decoder, Qwen3VL
 from minireranker.models.weights import load_rows
 
 from .lora import add_adapters, deltas
+from .masters import Masters
 from .settings import TrainSettings
 
 Change: TypeAlias = Callable[[Tensor], Tensor]
@@ -25,12 +26,7 @@ _ROWS = "lm_head.rows"
 
 
 class Trained:
-    """Parameters with a gradient, each with a float32 master that the optimizer moves.
-
-    A parameter in float32 is its own master. Of a narrower one, gradients gather in the master (in
-    float32, over all batches of a step), and ``publish`` rounds the master into the parameter: what
-    is computed with is what an inference in that dtype would compute with.
-    """
+    """The parameters of a model that are given a gradient, and their masters."""
 
     def __init__(self, state: EngineState, settings: TrainSettings) -> None:
         """Makes ``state``'s model trainable, in place. Raises MissingDependencyError."""
@@ -51,8 +47,9 @@ class Trained:
             if not self._tied:
                 rows = load_rows(checkpoint.weights, checkpoint.head_names, self._answers)
                 self._rows = nn.Parameter(rows.to(state.model.device))
-        self._parameters = dict(self._found())
-        self.masters = {name: _master(p) for name, p in self._parameters.items()}
+        self.kept = Masters(dict(self._found()))
+        """To be moved."""
+        self.masters = self.kept.tensors
 
     @property
     def model(self) -> Qwen3VL:
@@ -76,24 +73,16 @@ class Trained:
 
     def publish(self) -> None:
         """Masters into the parameters."""
-        with torch.no_grad():
-            for name, parameter in self._parameters.items():
-                if parameter is not self.masters[name]:
-                    parameter.copy_(self.masters[name])
+        self.kept.publish()
 
     def load(self, masters: Mapping[str, Tensor]) -> None:
         """Put masters from a checkpoint of the same run in place."""
-        assert set(masters) == set(self.masters), "a run's settings are compared before"
-        with torch.no_grad():
-            for name, master in self.masters.items():
-                master.copy_(masters[name])
-        self.publish()
+        self.kept.load(masters)
 
     def changes(self) -> dict[str, Change]:
         """How each tensor of the source checkpoint changes, by its canonical name."""
         if self._is_lora:
-            found = deltas(self._model.decoder)
-            return {f"decoder.{name}": _plus(delta) for name, delta in found.items()}
+            return adapter_changes(self._model.decoder)
         changes = {name: _instead(m) for name, m in self.masters.items() if name != _ROWS}
         if self._rows is not None:
             changes[HEAD] = _with_rows(self._answers, self._rows.detach())
@@ -112,19 +101,9 @@ class Trained:
             yield _ROWS, self._rows
 
 
-def _master(parameter: nn.Parameter) -> Tensor:
-    if parameter.dtype in (torch.float32, torch.float64):
-        return parameter
-    master = parameter.detach().float()
-
-    def gather(changed: Tensor) -> None:
-        assert changed.grad is not None, "called where a gradient has arrived"
-        grad = changed.grad.float()
-        master.grad = grad if master.grad is None else master.grad.add_(grad)
-        changed.grad = None
-
-    parameter.register_post_accumulate_grad_hook(gather)  # type: ignore[no-untyped-call]
-    return master
+def adapter_changes(decoder: Decoder) -> dict[str, Change]:
+    """How adapters on a decoder change the tensors of its checkpoint, by canonical name."""
+    return {f"decoder.{name}": _plus(delta) for name, delta in deltas(decoder).items()}
 
 
 def _plus(delta: Callable[[], Tensor]) -> Change:

@@ -134,10 +134,7 @@ class _Run:
         plan = self._steps(groups)
         loss, best = loop.run(plan, teacher, measured)
         self.processes.wait()
-        if best is not None:
-            found = self.folder.load("best.pt")
-            assert found is not None, "the best is kept where it is found"
-            trained.load(found["masters"])
+        loop.load_best()
         self._export(trained, best)
         log = self.folder.path / "log.jsonl"
         name = self.state.profile.name

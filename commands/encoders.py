@@ -33,12 +33,21 @@ class EncoderPlace:
     """A directory, absolute, or a hub id."""
     dtype: str = "auto"
     """As it was asked for."""
+    adapter: str = ""
+    """SMART's adapter, an absolute path; empty: none."""
 
     @classmethod
-    def of(cls, kind: str, path: str, dtype: str) -> EncoderPlace:
-        """With the path as another process will find it."""
+    def of(cls, kind: str, path: str, dtype: str, adapter: Path | None = None) -> EncoderPlace:
+        """With the paths as another process will find them."""
         found = Path(path).expanduser()
-        return cls(kind, os.path.abspath(found) if found.is_dir() else path, dtype)
+        place = cls(kind, os.path.abspath(found) if found.is_dir() else path, dtype)
+        return place if adapter is None else place.adapted(adapter)
+
+    def adapted(self, adapter: Path) -> EncoderPlace:
+        """With an adapter. Raises ConfigurationError for an encoder that takes none."""
+        if self.kind != "smart":
+            raise ConfigurationError(f"--adapter {adapter}: {self.kind} takes none, smart does")
+        return replace(self, adapter=os.path.abspath(adapter.expanduser()))
 
     @classmethod
     def read(cls, folder: Path) -> EncoderPlace | None:
@@ -68,6 +77,11 @@ class EncoderPlace:
                 f"{folder} was made with the encoder {self.kind} in {self.path}, which is not "
                 f"there any more; say where it is with --encoder {self.kind}=PATH"
             )
+        if self.adapter and not os.path.isfile(self.adapter):
+            raise ConfigurationError(
+                f"{folder} was made with the adapter {self.adapter}, which is not there any more: "
+                "put it back"
+            )
 
 
 class Loader:
@@ -80,23 +94,28 @@ class Loader:
 
     def load(self, place: EncoderPlace) -> LateInteraction:
         """Raises CheckpointError and ConfigurationError."""
-        from minireranker.retrieval.late_interaction import Pooled, Smart, open_encoder
-
         if place not in self._loaded:
-            makers: dict[str, Any] = {"pooled": Pooled, "smart": Smart}
-            embedder = next(self._embedders(place), None)
-            if place.kind in makers and embedder is not None:
-                self._loaded[place] = makers[place.kind](embedder)
-            else:
-                self._loaded[place] = open_encoder(
-                    place.kind, place.path, device=self._device, dtype=place.dtype
-                )
+            self._loaded[place] = self._made(place)
         return self._loaded[place]
+
+    def _made(self, place: EncoderPlace) -> LateInteraction:
+        from minireranker.retrieval.late_interaction import Adapter, Pooled, Smart, open_encoder
+
+        embedder = next(self._embedders(place), None)
+        if place.kind == "pooled" and embedder is not None:
+            return Pooled(embedder)
+        if place.kind == "smart" and embedder is not None:
+            return Smart(embedder, Adapter.load(place.adapter) if place.adapter else None)
+        options: dict[str, Any] = {"adapter": place.adapter} if place.adapter else {}
+        return open_encoder(
+            place.kind, place.path, device=self._device, dtype=place.dtype, **options
+        )
 
     def _embedders(self, place: EncoderPlace) -> Iterator[Embedder]:
         """Of the same checkpoint in the same dtype, for whatever kind it was loaded."""
         for other, encoder in self._loaded.items():
-            if replace(other, kind=place.kind) == place and hasattr(encoder, "embedder"):
+            same = (other.path, other.dtype) == (place.path, place.dtype)
+            if same and hasattr(encoder, "embedder"):
                 yield encoder.embedder
 
 

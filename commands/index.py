@@ -69,6 +69,10 @@ _Late = Annotated[
         "Default: as in DIR, at first smart.",
     ),
 ]
+_Adapter = Annotated[
+    Path | None,
+    typer.Option(dir_okay=False, help="Of smart: a file of train smart. Default: as in DIR."),
+]
 _VectorDtype = Annotated[
     str | None,
     typer.Option(help="Of token vectors: int8, bfloat16 or float32; at first bfloat16."),
@@ -93,6 +97,7 @@ def index(
     as_json: _Json = False,
     vectors: _Vectors = None,
     late: _Late = None,
+    adapter: _Adapter = None,
     vector_dtype: _VectorDtype = None,
     device: _Device = "auto",
     dtype: _Dtype = "auto",
@@ -115,12 +120,21 @@ def index(
         from .vector_options import VectorOptions
 
         options = VectorOptions(
-            vectors, late, embedder, vector_dtype, model, profile, keep_ratio, device, dtype
+            vectors,
+            late,
+            adapter,
+            embedder,
+            vector_dtype,
+            model,
+            profile,
+            keep_ratio,
+            device,
+            dtype,
         )
         with nullcontext() if model is None else _open(folder, codec, size, age) as kept:
             index_vectors(files, options, kept, instruction, delete_missing, manifest, as_json)
         return
-    if model is None or late is not None or vector_dtype is not None:
+    if model is None or any(given is not None for given in (late, adapter, vector_dtype)):
         raise ConfigurationError(
             "say what to make of the documents: a reranker's entries with --model CHECKPOINT, "
             "vectors for search with --vectors DIR --embedder CHECKPOINT, or both"

@@ -131,7 +131,8 @@ def _place(options: SearchOptions, index: VectorIndex, given: Mapping[str, str])
     dtype = options.dtype or (before.dtype if before else "auto")
     embedder = options.embedder if kind in _WITH_EMBEDDER else None
     if path := given.get(kind, embedder):
-        return EncoderPlace.of(kind, path, dtype)
+        place = EncoderPlace.of(kind, path, dtype)
+        return replace(place, adapter=before.adapter) if before else place
     if before is None:
         raise ConfigurationError(
             f"{index.path} does not say where its encoder {kind} is: add --encoder {kind}=PATH"

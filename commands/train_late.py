@@ -110,7 +110,10 @@ def smart(
     from minireranker.train.late.smart import train_smart
 
     result = train_smart(SmartSettings(**_given(context)))
-    advice = f"in Python: open_encoder('smart', {model!r}, adapter={str(result.model)!r})"
+    advice = (
+        f"minireranker index ... --vectors DIR --late smart --embedder {model} "
+        f"--adapter {result.model}"
+    )
     _show(result, advice, as_json=json)
 
 

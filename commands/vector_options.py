@@ -29,6 +29,8 @@ class VectorOptions:
     folder: Path
     late: str | None
     """None: that of the index, in a new one "smart"."""
+    adapter: Path | None
+    """SMART's; None: that of the index, in a new one none."""
     embedder: str | None
     """None: that of the index."""
     vector_dtype: str | None
@@ -45,7 +47,7 @@ def encoder_place(options: VectorOptions) -> EncoderPlace:
     before = EncoderPlace.read(options.folder)
     late = options.late or (before.kind if before else _DEFAULT_KIND)
     if options.embedder is not None:
-        return EncoderPlace.of(late, options.embedder, options.dtype)
+        return EncoderPlace.of(late, options.embedder, options.dtype, options.adapter)
     if before is None:
         raise ConfigurationError(
             f"--vectors {options.folder}: say which checkpoint makes the vectors with --embedder "
@@ -57,7 +59,7 @@ def encoder_place(options: VectorOptions) -> EncoderPlace:
             "with --vectors DIR, or leave --late out"
         )
     before.check(options.folder)
-    return before
+    return before if options.adapter is None else before.adapted(options.adapter)
 
 
 def opened_index(options: VectorOptions, encoder: LateInteraction) -> VectorIndex:

@@ -13,12 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from PIL import Image
 from typer.testing import CliRunner, Result
 
+from minireranker import Embedder
 from minireranker.bench.drawing import draw_corpus
 from minireranker.cli import app
 from minireranker.models.synth import synthesize
+from minireranker.retrieval.late_interaction import Adapter, Smart
 from minireranker.retrieval.late_interaction.synth import synthesize_colmodernvbert
 from minireranker.retrieval.vector_index import VectorIndex
 
@@ -390,3 +393,21 @@ def test_an_interrupted_run_is_gone_on_with(tiny: Path, tmp_path: Path) -> None:
     assert b"run the same command again to go on" in errors
     (tmp_path / "many.jsonl").write_text("\n".join(lines[:16]))
     assert told("index", tmp_path / "many.jsonl", *options)["unchanged"] == 16
+
+
+def test_an_adapter_is_remembered(tiny: Path, pictures: Path, tmp_path: Path) -> None:
+    adapter, vectors = tmp_path / "adapter.safetensors", tmp_path / "v"
+    torch.manual_seed(0)
+    Adapter(64).save(adapter)
+    made = ("index", pictures, "--vectors", vectors, "--embedder", tiny)
+    told(*made, "--adapter", adapter)
+    with VectorIndex.open(vectors) as index:
+        wanted = Smart(Embedder.from_pretrained(tiny), Adapter.load(adapter)).identity
+        assert index.settings.identity == wanted
+    told("index", pictures, "--vectors", vectors)
+    found = told("search", "a red circle", "--vectors", vectors)
+    assert len(found["results"]) == COUNT
+    plain = failure(*made, "--adapter", tmp_path / "adapter.safetensors", "--late", "pooled")
+    assert "pooled takes none" in plain
+    adapter.unlink()
+    assert "which is not there any more" in failure("search", "x", "--vectors", vectors)

@@ -50,7 +50,8 @@ def test_smart_makes_an_adapter(model: Path, data: Path, tmp_path: Path) -> None
     assert result.exit_code == 0, result.output
     assert "2 steps" in result.stdout
     assert (tmp_path / "run" / "adapter.safetensors").is_file()
-    assert "open_encoder('smart'" in result.stdout
+    assert "--late smart" in result.stdout
+    assert "--adapter" in result.stdout
 
 
 @pytest.mark.parametrize("kind", ["metaembed", "smart"])

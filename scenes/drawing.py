@@ -41,7 +41,7 @@ def draw(scene: Scene) -> Image.Image:
     pen = ImageDraw.Draw(image)
     for figure in scene.figures:
         _add(pen, figure, random)
-    return image.resize((SIDE, SIDE), Image.Resampling.LANCZOS)
+    return image.reduce(_SCALE)
 
 
 def _add(pen: ImageDraw.ImageDraw, figure: Figure, random: Random) -> None:

@@ -11,7 +11,7 @@ from .bench_cache import cache, codecs
 from .bench_embedder import embedder
 from .bench_maxsim import maxsim
 from .bench_metaembed import metaembed
-from .bench_output import check_target, clock, write_result
+from .bench_output import check_target, clock, given_or_synthetic, write_result
 from .bench_quality import quality
 from .bench_train import train
 
@@ -45,18 +45,12 @@ def engine(
     ] = None,
 ) -> None:
     """One query against cached images: the reduced pass beside the dense model, in one run."""
-    import tempfile
-
     from minireranker.bench.engine import EngineBench, run
-    from minireranker.models.synth import synthesize
 
     check_target(out)
     say = clock()
-    with tempfile.TemporaryDirectory(prefix="minireranker-bench-") as scratch:
-        if model is None:
-            say(f"writing a checkpoint of size {size} with random weights")
-            model = synthesize(Path(scratch) / f"synthetic-{size}", size)
-        bench = EngineBench(model, profile, dtype, documents, side, repeats, sample)
+    with given_or_synthetic(model, size, say) as checkpoint:
+        bench = EngineBench(checkpoint, profile, dtype, documents, side, repeats, sample)
         result = run(bench, say, progress=None)
     say("done")
     _show(result)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from .bench_output import check_target, clock, write_result
+from .bench_output import check_target, clock, given_or_synthetic, write_result
 
 _Out = Annotated[Path | None, typer.Option(dir_okay=False, help="Write the result here as JSON.")]
 
@@ -33,15 +32,11 @@ def codecs(
 ) -> None:
     """Scores and ranks under every cache codec beside the exact ones."""
     from minireranker.bench.codecs import CodecBench, run
-    from minireranker.models.synth import synthesize
 
     check_target(out)
     say = clock()
-    with tempfile.TemporaryDirectory(prefix="minireranker-bench-") as scratch:
-        if model is None:
-            say(f"writing a checkpoint of size {size} with random weights")
-            model = synthesize(Path(scratch) / f"synthetic-{size}", size)
-        result = run(CodecBench(model, profile, dtype, queries, documents, side, float32), say)
+    with given_or_synthetic(model, size, say) as checkpoint:
+        result = run(CodecBench(checkpoint, profile, dtype, queries, documents, side, float32), say)
     say("done")
     _show_codecs(result)
     if out is not None:

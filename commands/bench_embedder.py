@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from .bench_output import check_target, clock, write_result
+from .bench_output import check_target, clock, given_or_synthetic, write_result
 
 
 def embedder(
@@ -29,15 +28,11 @@ def embedder(
 ) -> None:
     """Embed images with and without importances, after a comparison with transformers."""
     from minireranker.bench.embedder import EmbedderBench, run
-    from minireranker.models.synth import synthesize
 
     check_target(out)
     say = clock()
-    with tempfile.TemporaryDirectory(prefix="minireranker-bench-") as scratch:
-        if model is None:
-            say(f"writing a checkpoint of size {size} with random weights")
-            model = synthesize(Path(scratch) / f"synthetic-{size}", size)
-        result = run(EmbedderBench(model, dtype, documents, side, repeats), say)
+    with given_or_synthetic(model, size, say) as checkpoint:
+        result = run(EmbedderBench(checkpoint, dtype, documents, side, repeats), say)
     say("done")
     _show(result)
     if out is not None:

@@ -1,11 +1,13 @@
-"""What all benchmark commands need: a clock on stderr, and a result file."""
+"""What all benchmark commands need: a clock on stderr, a checkpoint, and a result file."""
 
 from __future__ import annotations
 
 import json
 import os
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import typer
 
 from minireranker.errors import ConfigurationError
 
-__all__ = ["check_target", "clock", "write_result"]
+__all__ = ["check_target", "clock", "given_or_synthetic", "write_result"]
 
 
 def clock() -> Callable[[str], None]:
@@ -41,3 +43,26 @@ def write_result(out: Path, result: dict[str, Any]) -> None:
     except OSError as error:
         raise ConfigurationError(f"--out {out}: {error.strerror}; name another file") from error
     typer.echo(f"written: {out}", err=True)
+
+
+@contextmanager
+def given_or_synthetic(
+    model: Path | None,
+    size: str,
+    say: Callable[[str], None],
+    *,
+    base: str | None = None,
+    **config: Any,
+) -> Iterator[Path]:
+    """The checkpoint named, else one of random weights that is gone afterwards.
+
+    ``base``: the size that ``synthesize`` knows, where ``config`` makes another of it.
+    """
+    from minireranker.models.synth import synthesize
+
+    if model is not None:
+        yield model
+        return
+    with tempfile.TemporaryDirectory(prefix="minireranker-bench-") as scratch:
+        say(f"writing a checkpoint of size {size} with random weights")
+        yield synthesize(Path(scratch) / f"synthetic-{size}", base or size, **config)

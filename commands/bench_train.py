@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from .bench_output import check_target, clock, write_result
+from .bench_output import check_target, clock, given_or_synthetic, write_result
 
 __all__ = ["train"]
 
@@ -48,12 +47,10 @@ def train(
 
     check_target(out)
     say = clock()
-    with tempfile.TemporaryDirectory(prefix="minireranker-bench-") as scratch:
-        if model is None:
-            say(f"writing a checkpoint of size {size} with random weights")
-            model = _synthetic(Path(scratch) / f"synthetic-{size}", size)
+    config: dict[str, Any] = {"base": "tiny", "text": _MEDIUM} if size == "medium" else {}
+    with given_or_synthetic(model, size, say, **config) as checkpoint:
         bench = TrainBench(
-            model,
+            checkpoint,
             profile,
             dtype,
             documents,
@@ -67,14 +64,6 @@ def train(
     _show(result)
     if out is not None:
         write_result(out, result)
-
-
-def _synthetic(path: Path, size: str) -> Path:
-    from minireranker.models.synth import synthesize
-
-    if size != "medium":
-        return synthesize(path, size)
-    return synthesize(path, "tiny", text=_MEDIUM)
 
 
 def _show(result: dict[str, Any]) -> None:

@@ -69,7 +69,7 @@ class Call:
         with self.meter.stage("inputs"):
             try:
                 return self._asked(content, index)
-            except MinirerankerError as error:
+            except InputError as error:
                 raise type(error)(f"query {index}: {error}") from error
 
     def _asked(self, content: Content, index: int) -> Asked:

@@ -7,17 +7,15 @@ product does not depend on its values. Scores of such a model rank nothing.
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from minireranker.errors import CheckpointError, ConfigurationError
 
 from .checkpoint import CONFIG
+from .directory import directory_at
 from .qwen3_vl.config import ModelConfig
 from .synth_sizes import model_config
 from .synth_tokenizer import train_tokenizer, write_tokenizer
@@ -62,7 +60,7 @@ def synthesize(
         tie_word_embeddings=tie_word_embeddings,
     )
     _require_disk(out, config)
-    with _directory_at(out) as building:
+    with directory_at(out) as building:
         _write_json(building / CONFIG, config.to_dict())
         _write_tokenizer(building, tokenizer, tokenizer_json)
         _write_preprocessors(building)
@@ -85,25 +83,6 @@ def _require_replaceable(out: Path, overwrite: bool) -> None:
         raise ConfigurationError(
             f"{out} is not empty and no checkpoint: it will not be overwritten; name another one"
         )
-
-
-@contextmanager
-def _directory_at(out: Path) -> Iterator[Path]:
-    """A directory beside ``out`` that takes its place if all goes well, and else is removed."""
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        scratch = tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent)
-    except OSError as error:
-        raise ConfigurationError(
-            f"{out} cannot be written ({error.strerror}); name another directory"
-        ) from error
-    with scratch as parent:
-        building, replaced = Path(parent) / "new", Path(parent) / "old"
-        building.mkdir()
-        yield building
-        if out.exists():
-            os.replace(out, replaced)
-        os.replace(building, out)
 
 
 def _require_disk(out: Path, config: ModelConfig) -> None:

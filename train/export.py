@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +12,7 @@ from minireranker.configs import Profile
 from minireranker.engine.progress import Progress
 from minireranker.errors import ConfigurationError
 from minireranker.models.checkpoint import CONFIG, Checkpoint
+from minireranker.models.directory import directory_at
 from minireranker.models.layout import EMBEDDING, HEAD
 from minireranker.models.shard import INDEX
 
@@ -44,12 +42,12 @@ def write_merged(
 
     Memory in use is one tensor. ``dtype`` None: that of the source. ``beside`` is told where the
     directory is built, and puts files of its own there. The directory appears whole, in
-    place of one that was written before. Raises CheckpointError for a damaged source, OSError where
-    it cannot be written, ConfigurationError for an ``out`` that holds something else.
+    place of one that was written before. Raises CheckpointError for a damaged source, OSError for
+    a full disk, ConfigurationError for an ``out`` that holds something else or cannot be made.
     """
     checkpoint = Checkpoint.open(source)
     _require_replaceable(out)
-    with _directory_at(out) as building, _bar(checkpoint, progress) as bar:
+    with directory_at(out) as building, _bar(checkpoint, progress) as bar:
         _copy_files(source, building)
         wanted = _with_tied_head(checkpoint, changes)
         sizes = [
@@ -85,19 +83,6 @@ def _require_replaceable(out: Path) -> None:
         raise ConfigurationError(
             f"{out} is there and was not written by training; move it, or name another folder"
         )
-
-
-@contextmanager
-def _directory_at(out: Path) -> Iterator[Path]:
-    """A directory that takes the place of ``out`` if all goes well, and else is removed."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as scratch:
-        building, replaced = Path(scratch) / "new", Path(scratch) / "old"
-        building.mkdir()
-        yield building
-        if out.exists():
-            os.replace(out, replaced)
-        os.replace(building, out)
 
 
 def _copy_files(source: Path, building: Path) -> None:

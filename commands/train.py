@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json as json_text
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -35,7 +36,7 @@ _HeldOut = Annotated[
     list[str] | None, typer.Option(help="The same of other pairs: loss and nDCG@10 at intervals.")
 ]
 _Model = Annotated[
-    str | None, typer.Option("--model", "-m", help="A checkpoint directory or hub id.")
+    str | None, typer.Option("--model", "-m", help="A checkpoint directory, a hub id, or builtin.")
 ]
 _Out = Annotated[
     Path | None,
@@ -72,26 +73,44 @@ def train(
     rank: Annotated[int, typer.Option(help="Of LoRA.")] = Lora.rank,
     alpha: Annotated[float, typer.Option(help="Of LoRA.")] = Lora.alpha,
     dropout: Annotated[float, typer.Option(help="Of LoRA.")] = Lora.dropout,
-    learning_rate: Annotated[float, typer.Option("--lr")] = TrainSettings.learning_rate,
-    warmup: Annotated[float, typer.Option(help="Share of the steps.")] = TrainSettings.warmup,
-    weight_decay: Annotated[float, typer.Option()] = TrainSettings.weight_decay,
-    epochs: Annotated[int, typer.Option()] = TrainSettings.epochs,
-    max_steps: Annotated[int | None, typer.Option(help="Stop there.")] = None,
-    batch_pairs: Annotated[int, typer.Option(help="At most.")] = TrainSettings.batch_pairs,
-    batch_tokens: Annotated[int, typer.Option(help="At most.")] = TrainSettings.batch_tokens,
-    accumulate: Annotated[int, typer.Option(help="Batches a step.")] = TrainSettings.accumulate,
-    clip: Annotated[float, typer.Option(help="Norm of a gradient.")] = TrainSettings.clip,
+    learning_rate: Annotated[
+        float, typer.Option("--lr", help="The highest.")
+    ] = TrainSettings.learning_rate,
+    warmup: Annotated[
+        float, typer.Option(help="Share of the steps in which the rate rises.")
+    ] = TrainSettings.warmup,
+    weight_decay: Annotated[float, typer.Option(help="AdamW's.")] = TrainSettings.weight_decay,
+    epochs: Annotated[int, typer.Option(help="Times through the data.")] = TrainSettings.epochs,
+    max_steps: Annotated[int | None, typer.Option(help="Stop there, if that is sooner.")] = None,
+    batch_pairs: Annotated[
+        int, typer.Option(help="Pairs of a batch, at most.")
+    ] = TrainSettings.batch_pairs,
+    batch_tokens: Annotated[
+        int, typer.Option(help="Tokens of a batch, at most.")
+    ] = TrainSettings.batch_tokens,
+    accumulate: Annotated[
+        int, typer.Option(help="Batches a step and process.")
+    ] = TrainSettings.accumulate,
+    clip: Annotated[float, typer.Option(help="Largest norm of a gradient.")] = TrainSettings.clip,
     share: _Share = TrainSettings.share,
     recompute: _Recompute = TrainSettings.recompute,
     teacher: Annotated[str | None, typer.Option(help="A checkpoint to distill from.")] = None,
-    teacher_profile: Annotated[str, typer.Option()] = "dense",
-    distill: Annotated[float, typer.Option(help="Its share.")] = TrainSettings.distill,
-    temperature: Annotated[float, typer.Option(help="Of it.")] = TrainSettings.temperature,
-    seed: Annotated[int, typer.Option()] = TrainSettings.seed,
+    teacher_profile: Annotated[str, typer.Option(help="The form it scores in.")] = "dense",
+    distill: Annotated[
+        float, typer.Option(help="The teacher's share of the loss; the labels have the rest.")
+    ] = TrainSettings.distill,
+    temperature: Annotated[
+        float, typer.Option(help="Scores are divided by it before they meet the teacher's.")
+    ] = TrainSettings.temperature,
+    seed: Annotated[int, typer.Option(help="Of order and dropout.")] = TrainSettings.seed,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")] = "auto",
     dtype: Annotated[str, typer.Option(help="auto, float32 or bfloat16.")] = "auto",
-    save_every: Annotated[int, typer.Option(help="Steps.")] = TrainSettings.save_every,
-    evaluate_every: Annotated[int, typer.Option(help="Steps.")] = TrainSettings.evaluate_every,
+    save_every: Annotated[
+        int, typer.Option(help="Steps between checkpoints: what a kill costs at most.")
+    ] = TrainSettings.save_every,
+    evaluate_every: Annotated[
+        int, typer.Option(help="Steps between looks at --held-out.")
+    ] = TrainSettings.evaluate_every,
     out_dtype: _OutDtype = None,
     json: Annotated[bool, typer.Option("--json", help="Write one JSON object to stdout.")] = False,
 ) -> None:
@@ -103,11 +122,14 @@ def train(
     given = dict(context.params)
     if context.invoked_subcommand is not None:
         return
+    from minireranker.train.processes import Processes
     from minireranker.train.training import train as run
 
     as_json = given.pop("json")
-    result = run(_settings(given))
-    _show(result, as_json=as_json)
+    settings = _settings(given)
+    result = run(settings)
+    if not Processes(settings.device).rank:
+        _show(result, as_json=as_json)
 
 
 def _settings(given: dict[str, Any]) -> TrainSettings:
@@ -128,7 +150,7 @@ def _show(result: TrainResult, *, as_json: bool) -> None:
             "model": str(result.model),
             "profile": result.profile,
             "steps": result.steps,
-            "loss": result.loss,
+            "loss": result.loss if math.isfinite(result.loss) else None,
             "best": None if best is None else best.facts(),
             "log": str(result.log),
             "skipped": [dataclasses.asdict(item) for item in result.skipped],

@@ -49,7 +49,7 @@ def mine(
     from minireranker.train import examples, mining
 
     settings = mining.MiningSettings(hard, random, depth, seed)
-    found = examples.read_examples(positives)
+    found = examples.read_examples(positives, to_train=True)
     with ExitStack() as stack:
         if vectors is not None:
             documents, search = _indexed(stack, vectors, embedder, device)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import math
 import time
 from collections.abc import Callable, Generator
 from contextlib import closing
-from typing import Any, Generic, Protocol, Self, TypeAlias, TypeVar
+from typing import Any, Generic, Protocol, Self, TypeAlias, TypeVar, cast
 
 from minireranker.engine.progress import Progress
 from minireranker.errors import NonFiniteScoreError
@@ -46,6 +47,8 @@ class Pace(Protocol):
         """A bar on stderr; None: only on a terminal."""
 
 
+_LOG = logging.getLogger(__name__)
+
 Found = TypeVar("Found", bound=Look)
 Records: TypeAlias = Generator[dict[str, Any], None, None]
 
@@ -64,7 +67,7 @@ class Course(Generic[Found]):
         """``restore`` makes a look from its fields: its class. ``optimizer`` moves ``masters``."""
         self._masters, self._optimizer = masters, optimizer
         self._folder, self._pace, self._restore = folder, pace, restore
-        self._step, self._loss = 0, math.nan
+        self._step, self._saved, self._loss = 0, 0, math.nan
         self._best: Found | None = None
         self._last: Found | None = None
 
@@ -80,8 +83,26 @@ class Course(Generic[Found]):
         it is asked for what is to be logged of it. ``look`` is told the steps done.
         """
         self._resume()
-        bar = Progress("training", steps, self._pace.progress)
-        with bar, closing(records(self._step)) as taken:
+        try:
+            with closing(records(self._step)) as taken:
+                self._take(steps, taken, look)
+        except KeyboardInterrupt:
+            _LOG.warning(
+                "stopped after step %d of %d; the same run started again goes on from step %d",
+                *(self._step, steps, self._saved),
+            )
+            raise
+        return self._loss, self._best
+
+    def load_best(self) -> None:
+        """Put the weights of the best look, if there was one, in place."""
+        if self._best is not None:
+            found = self._folder.load(BEST)
+            assert found is not None, "the best is kept where it is found"
+            self._masters.load(found["masters"])
+
+    def _take(self, steps: int, taken: Records, look: Callable[[int], Found] | None) -> None:
+        with Progress("training", steps, self._pace.progress) as bar:
             bar.advance(self._step)
             while self._step < steps:
                 start = time.perf_counter()
@@ -91,14 +112,6 @@ class Course(Generic[Found]):
                 self._look_and_save(steps, look)
                 bar.advance()
                 bar.relabel(self._summary())
-        return self._loss, self._best
-
-    def load_best(self) -> None:
-        """Put the weights of the best look, if there was one, in place."""
-        if self._best is not None:
-            found = self._folder.load(BEST)
-            assert found is not None, "the best is kept where it is found"
-            self._masters.load(found["masters"])
 
     def _look_and_save(self, steps: int, look: Callable[[int], Found] | None) -> None:
         """Measured before it is saved: who takes the run up again does not measure twice."""
@@ -113,7 +126,9 @@ class Course(Generic[Found]):
         self._folder.log({"step": self._step, **self._last.figures()})
         if self._last.beats(self._best):
             self._best = self._last
-            self._folder.save(BEST, {"step": self._step, "masters": self._masters.detached()})
+            look_at = dataclasses.asdict(cast("Any", self._last))
+            state = {"step": self._step, "look": look_at, "masters": self._masters.detached()}
+            self._folder.save(BEST, state)
 
     def _save(self) -> None:
         best: Any = self._best
@@ -121,15 +136,24 @@ class Course(Generic[Found]):
         state = {"step": self._step, "loss": self._loss, "best": best}
         tensors = {"masters": self._masters.detached(), "optimizer": self._optimizer.state()}
         self._folder.save(STATE, state | tensors)
+        self._saved = self._step
 
     def _resume(self) -> None:
         found = self._folder.load(STATE)
         if found is not None:
             self._step, self._loss = found["step"], found["loss"]
-            self._best = None if found["best"] is None else self._restore(**found["best"])
+            self._saved = self._step
+            self._best = self._kept(found["best"])
             self._masters.load(found["masters"])
             self._optimizer.load(found["optimizer"])
         self._folder.cut_log(self._step)
+
+    def _kept(self, known: dict[str, Any] | None) -> Found | None:
+        """The look whose weights are kept: a later one than ``known``, where a kill came between
+        it and the next checkpoint."""
+        found = self._folder.load(BEST, mapped=True)
+        known = known if found is None else found.get("look", known)
+        return None if known is None else self._restore(**known)
 
     def _summary(self) -> str:
         text = f"training, loss {self._loss:.4f}"

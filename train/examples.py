@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,11 @@ from minireranker.errors import ConfigurationError, InputError
 from minireranker.relevance import Dataset, open_dataset
 from minireranker.relevance.content import content_fields
 from minireranker.relevance.lines import Line, read_lines
+
+_LOG = logging.getLogger(__name__)
+
+_JUDGED, _LISTED = ("document", "label"), ("positives", "negatives")
+_KEYS = {"query", "instruction", *_JUDGED, *_LISTED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +53,8 @@ class Examples:
     keys: list[str] = field(default_factory=list)
     """What makes each content the one it is; see ``content_key``."""
     _places: dict[str, int] = field(default_factory=dict, repr=False)
+    _unread: set[str] = field(default_factory=set, repr=False)
+    """Keys of rows that were warned of."""
 
     def place(self, fields: dict[str, Any], origin: str) -> int:
         """Where the content of a Document's fields is; added if it is new. Raises InputError."""
@@ -62,8 +70,18 @@ class Examples:
         return self._places[key]
 
     def add_line(self, line: Line) -> None:
-        """The pairs of one line. Raises InputError naming file and line."""
+        """The pairs of one line. Raises InputError naming file and line.
+
+        A key that nobody reads is named in the log, once: it may be a misspelt one.
+        """
         row = line.record()
+        for key in sorted(row.keys() - _KEYS - self._unread):
+            self._unread.add(key)
+            known = ", ".join(sorted(_KEYS))
+            _LOG.warning(
+                "%s, line %d: %r is not read, here or later; read are %s",
+                *(line.path, line.number, key, known),
+            )
         instruction = row.get("instruction")
         if not isinstance(instruction, str | None):
             raise line.wrong(f"instruction = {instruction!r:.80}; write a text, or leave it out")
@@ -72,15 +90,20 @@ class Examples:
             document = self._side(value, line)
             self.pairs.append(Pair(query, document, label, instruction or None))
 
-    def add_dataset(self, dataset: Dataset) -> None:
-        """Each query with its candidates. Grades over 1 are taken as shares of the highest."""
+    def add_dataset(self, dataset: Dataset, *, to_train: bool = False) -> None:
+        """Each query with its candidates. Grades over 1 are taken as shares of the highest.
+
+        ``to_train``: where no candidates were listed, with what was judged alone; that a document
+        was judged for another query makes it no lesson for this one.
+        """
         grades = [grade for judged in dataset.qrels.values() for grade in judged.values()]
         highest = max(1.0, *grades)
         for name, query in dataset.queries.items():
             origin = f"{dataset.source or dataset.name}, query {name}"
             asked = self.place(_fields(query), origin)
             judged = dataset.qrels[name]
-            for found in dataset.candidates[name]:
+            listed = dataset.candidates[name]
+            for found in judged if to_train and not dataset.is_listed else listed:
                 origin = f"{dataset.source or dataset.name}, document {found}"
                 document = self.place(_fields(dataset.documents[found]), origin)
                 label = max(judged.get(found, 0.0), 0.0) / highest
@@ -116,25 +139,46 @@ def content_key(content: Content) -> str:
     return json.dumps(found, ensure_ascii=False)
 
 
-def read_examples(paths: Iterable[str | Path]) -> Examples:
+def read_examples(paths: Iterable[str | Path], *, to_train: bool = False) -> Examples:
     """All pairs of JSONL files and dataset folders, in their order.
 
     No picture is opened: whether one can be read shows later, and costs no more than its own pairs.
-    Raises InputError naming file and line, ConfigurationError for files that cannot be opened or
-    have no pair.
+    ``to_train``: of a folder with several splits, "train"; else see ``open_dataset``; and see
+    ``add_dataset``. Raises InputError naming file and line, ConfigurationError for files that
+    cannot be opened or have no pair.
     """
     examples = Examples()
     listed = [Path(path) for path in paths]
     for path in listed:
         if path.is_dir():
-            examples.add_dataset(open_dataset(path, only_candidates=True))
+            split = "train" if to_train and any((path / "qrels").glob("train.*")) else None
+            dataset = open_dataset(path, split=split, only_candidates=True)
+            examples.add_dataset(dataset, to_train=to_train)
             continue
         for line in read_lines(path):
             examples.add_line(line)
     if not examples.pairs:
         names = ", ".join(map(str, listed)) or "no file"
         raise ConfigurationError(f"{names}: no pairs; write one JSON object a line")
+    _warn_of_contradictions(examples)
     return examples
+
+
+def _warn_of_contradictions(examples: Examples) -> None:
+    labels: dict[tuple[int, int, str | None], float] = {}
+    found = [
+        pair
+        for pair in examples.pairs
+        if labels.setdefault((pair.query, pair.document, pair.instruction), pair.label)
+        != pair.label
+    ]
+    if found:
+        query, document = (examples.origins[at] for at in (found[0].query, found[0].document))
+        _LOG.warning(
+            "%d pairs have another label than the same query and document before; the first is the "
+            "query of %s with the document of %s; each label is taken as it stands",
+            *(len(found), query, document),
+        )
 
 
 def _fields(document: Any) -> dict[str, Any]:
@@ -144,6 +188,10 @@ def _fields(document: Any) -> dict[str, Any]:
 
 def _judged(row: dict[str, Any], line: Line) -> Iterator[tuple[Any, float]]:
     """Documents of a row with their labels."""
+    if any(key in row for key in _JUDGED) and any(key in row for key in _LISTED):
+        raise line.wrong(
+            "document and label beside positives or negatives; write one of the two forms a line"
+        )
     if "document" in row:
         yield row["document"], _label(row.get("label"), line)
         return

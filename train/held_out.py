@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from minireranker.engine.state import EngineState
+from minireranker.errors import ConfigurationError
 from minireranker.relevance.metrics import ndcg
 
 from .examples import Examples
@@ -61,16 +62,26 @@ class HeldOut:
     def __init__(
         self, state: EngineState, examples: Examples, survey: Survey, bound: Bound, *, share: bool
     ) -> None:
-        """``survey`` is that of ``examples``. Raises MissingDependencyError without ir-measures."""
+        """``survey`` is that of ``examples``.
+
+        Raises MissingDependencyError without ir-measures, ConfigurationError where no pair can be
+        read: both before the first step.
+        """
         self._examples = examples
-        ndcg({}, {}, DEPTH)  # where the library is missing that is known before the first step
+        ndcg({}, {}, DEPTH)
         groups = grouped(examples, survey, state.profile.template.order)
+        if not groups:
+            first = survey.skipped(examples)[0]
+            raise ConfigurationError(
+                f"none of {len(examples.pairs)} held-out pairs can be read; the first failure is "
+                f"{first.origin}: {first.reason}"
+            )
         self._plan = batches(groups, bound)
         self._reader = BatchReader(state, examples, share=share)
         self._device = state.model.device
 
     def evaluate(self, step: int, scorer: Scorer, processes: Processes) -> Evaluation:
-        """Score all pairs."""
+        """Score all pairs. Raises NonFiniteScoreError for a score that is no number."""
         total = len(self._examples.pairs)
         place = self._device
         scores = score_batches(scorer, self._reader, self._plan, total, processes, place)
@@ -90,12 +101,12 @@ class HeldOut:
             judged[document] = max(pair.label, judged.get(document, 0.0))
             found.setdefault(query, {})[document] = float(scores[number])
         worthy = {query: judged for query, judged in qrels.items() if max(judged.values()) > 0}
-        run = {query: _ranked(found[query]) for query in worthy}
+        run = {query: _ranked(found[query], judged) for query, judged in worthy.items()}
         values = ndcg(worthy, run, DEPTH) if worthy else {}
         return float(np.mean(list(values.values()))) if values else float("nan")
 
 
-def _ranked(scores: dict[str, float]) -> list[str]:
-    """Best first. Of equal ones that of the higher number: the file's order, positives first in
-    many, must not help."""
-    return sorted(scores, key=lambda name: (-scores[name], -int(name)))
+def _ranked(scores: dict[str, float], judged: dict[str, float]) -> list[str]:
+    """Best first. Of equal ones the less relevant: a model that tells nothing apart gains nothing
+    by the order of a file."""
+    return sorted(scores, key=lambda name: (-scores[name], judged[name]))

@@ -21,7 +21,7 @@ from .loss import pair_losses
 from .optimizer import Optimizer, rate_at
 from .plan import Numbers
 from .processes import Processes
-from .reading import BatchReader, Written, labels_of, packer
+from .reading import BatchReader, Written, labels_of, packer, require_readable
 from .repeatable import seeded
 from .run_folder import RunFolder
 from .settings import TrainSettings
@@ -58,7 +58,8 @@ class Loop:
     ) -> tuple[float, Evaluation | None]:
         """All steps of ``plan`` that are not done. Returns the last one's loss, and the best.
 
-        Raises NonFiniteScoreError where the loss is none any more.
+        Raises NonFiniteScoreError where the loss is none any more, InputError where no file of a
+        step is to be found any more.
         """
         return self._course.run(
             len(plan),
@@ -106,6 +107,8 @@ class Loop:
         loss = loss_sum / pairs if pairs else math.nan
         if pairs:
             require_finite(loss, step)
+        else:
+            require_readable(item.gone for item in written)
         self._processes.add_up(self._optimizer.gradients)
         norm = self._optimizer.step(int(pairs), rate)
         self._trained.publish()

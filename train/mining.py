@@ -6,8 +6,8 @@ retriever's first twenty, two from the whole corpus.
 
 from __future__ import annotations
 
+import dataclasses
 import json
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,15 +16,16 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from minireranker.engine.content import Content, Document
-from minireranker.engine.written import content_to_json
-from minireranker.errors import ConfigurationError, InputError, NoDocumentsError
+from minireranker.errors import ConfigurationError, NoDocumentsError
 from minireranker.relevance.dataset import RELEVANT
 
-from .examples import Examples, Pair, content_key
+from .examples import Examples, content_key
 from .files import write_atomically
+from .mined_query import MinedQuery
 
 Search: TypeAlias = Callable[[Sequence[Content], int], "list[list[int]]"]
-"""For each query the places of the nearest documents in the corpus, best first, at most so many."""
+"""For each query the places of the nearest documents in the corpus, best first, at most so many;
+none for a query that cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -68,10 +69,12 @@ def mine(
 ) -> Mined:
     """Write a JSONL file for training: each query with its positives and negatives.
 
-    Negatives that ``positives`` has already are kept; drawn are only documents that are neither. A
-    query without a positive is left out. The same seed draws the same, query by query. Raises
-    NoDocumentsError for an empty corpus, InputError for documents that are not made of texts and
-    paths, ConfigurationError where no query has a positive or ``out`` cannot be written.
+    Negatives that ``positives`` has already are kept, and a label between 0 and 1 in a line of its
+    own; drawn are only documents that nobody judged for the query and that are not the query. A
+    query without a positive, or for which ``search`` has found nothing, is left out. The same seed
+    draws the same, query by query. Raises NoDocumentsError for an empty corpus, InputError for
+    documents that are not made of texts and paths, ConfigurationError where no query has a positive
+    or is found anything for, or ``out`` cannot be written.
     """
     settings = settings or MiningSettings()
     if not corpus:
@@ -79,31 +82,39 @@ def mine(
     asked = _asked(positives)
     if not asked:
         raise ConfigurationError(f"no pair has a label of {RELEVANT} or more; nothing to mine for")
-    depth = settings.depth + max(len(pairs) for pairs in asked.values())
+    # Beside the documents that are known, the query itself may be in the corpus.
+    depth = settings.depth + 1 + max(map(len, asked.values()))
     found = search([positives.contents[query] for query, _ in asked], depth)
-    keys = [content_key(document.content) for document in corpus]
-    rows = []
-    for number, (pairs, nearest) in enumerate(zip(asked.values(), found, strict=True)):
-        known = {positives.keys[pair.document] for pair in pairs}
-        wanted = sum(pair.label >= RELEVANT for pair in pairs)
-        draw = _Draw(keys, known, np.random.default_rng((settings.seed, number)))
-        hard = draw.some(nearest, settings.hard * wanted, most=settings.depth)
-        chance = draw.anywhere(settings.random * wanted)
-        drawn = [corpus[at].content for at in (*hard, *chance)]
-        rows.append(_row(positives, pairs, drawn, out.absolute().parent))
+    keys = [_sight(document.content) for document in corpus]
+    rows, counts = [], np.zeros(3, np.int64)
+    for number, ((query, instruction), nearest) in enumerate(zip(asked, found, strict=True)):
+        if nearest:
+            labels = asked[query, instruction]
+            known = {_sight(positives.contents[at]) for at in (query, *labels)}
+            draw = _Draw(keys, known, np.random.default_rng((settings.seed, number)))
+            wanted = sum(label >= RELEVANT for label in labels.values())
+            drawn = [corpus[at].content for at in draw.negatives(nearest, wanted, settings)]
+            mined = MinedQuery(positives, query, instruction, out.absolute().parent)
+            rows += mined.rows(labels, drawn)
+            counts += 1, wanted, len(labels) - wanted + len(drawn)
+    if not rows:
+        raise ConfigurationError("nothing is found for any query; see the warnings")
     _write(out, rows)
-    counts = [sum(len(row[name]) for row in rows) for name in ("positives", "negatives")]
-    return Mined(len(rows), *counts)
+    return Mined(*counts.tolist())
 
 
-def _asked(examples: Examples) -> dict[tuple[int, str | None], list[Pair]]:
-    """Pairs by (query, instruction), of those with a positive."""
-    found: dict[tuple[int, str | None], list[Pair]] = {}
+def _asked(examples: Examples) -> dict[tuple[int, str | None], dict[int, float]]:
+    """Labels by document of each (query, instruction) with a positive; of two the higher."""
+    found: dict[tuple[int, str | None], dict[int, float]] = {}
     for pair in examples.pairs:
-        found.setdefault((pair.query, pair.instruction), []).append(pair)
-    return {
-        key: pairs for key, pairs in found.items() if any(pair.label >= RELEVANT for pair in pairs)
-    }
+        labels = found.setdefault((pair.query, pair.instruction), {})
+        labels[pair.document] = max(pair.label, labels.get(pair.document, 0.0))
+    return {key: labels for key, labels in found.items() if max(labels.values()) >= RELEVANT}
+
+
+def _sight(content: Content) -> str:
+    """Equal for what looks equal, whatever is said of its tokens."""
+    return content_key(dataclasses.replace(content, importances=()))
 
 
 @dataclass(eq=False)
@@ -113,6 +124,11 @@ class _Draw:
     keys: Sequence[str]
     taken: set[str]
     random: np.random.Generator
+
+    def negatives(self, nearest: Sequence[int], wanted: int, settings: MiningSettings) -> list[int]:
+        """Hard ones, then chance ones, for so many positives."""
+        hard = self.some(nearest, settings.hard * wanted, most=settings.depth)
+        return [*hard, *self.anywhere(settings.random * wanted)]
 
     def some(self, places: Sequence[int], count: int, most: int) -> list[int]:
         """So many of the first ``most`` of ``places`` that are free."""
@@ -137,43 +153,6 @@ class _Draw:
     def _take(self, places: list[int]) -> list[int]:
         self.taken |= {self.keys[place] for place in places}
         return places
-
-
-def _row(
-    examples: Examples, pairs: Sequence[Pair], drawn: Sequence[Content], folder: Path
-) -> dict[str, Any]:
-    query, instruction = pairs[0].query, pairs[0].instruction
-    judged = {pair.document: pair.label for pair in pairs}
-    good = [examples.contents[at] for at, label in judged.items() if label >= RELEVANT]
-    bad = [examples.contents[at] for at, label in judged.items() if label < RELEVANT]
-    row: dict[str, Any] = {
-        "query": _value(examples.contents[query], folder),
-        "positives": [_value(content, folder) for content in good],
-        "negatives": [_value(content, folder) for content in (*bad, *drawn)],
-    }
-    return row if instruction is None else row | {"instruction": instruction}
-
-
-def _value(content: Content, folder: Path) -> Any:
-    """As ``read_examples`` reads it, paths from ``folder``."""
-    found = content_to_json(content)
-    if found is None:
-        raise InputError(
-            "a document is made of pixels in memory or comes from the network; write it to a file"
-        )
-    fields = {
-        "text": found["texts"],
-        "image": [os.path.relpath(path, folder) for path in found["images"]],
-        "video": [
-            [os.path.relpath(frame, folder) for frame in video]
-            if isinstance(video, list)
-            else os.path.relpath(video, folder)
-            for video in found["videos"]
-        ],
-        "importances": [None if a is None else np.asarray(a).tolist() for a in content.importances],
-    }
-    kept = {name: value[0] if len(value) == 1 else value for name, value in fields.items() if value}
-    return kept["text"] if list(kept) == ["text"] and len(found["texts"]) == 1 else kept
 
 
 def _write(out: Path, rows: Sequence[dict[str, Any]]) -> None:

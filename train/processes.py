@@ -24,11 +24,14 @@ _BUCKET = 2**25
 class Processes:
     """Which of how many this one is."""
 
-    def __init__(self) -> None:
-        """Raises MissingDependencyError where several were started and accelerate is not there."""
+    def __init__(self, device: str = "auto") -> None:
+        """``device``: where all of them compute; what they exchange has to be on it.
+
+        Raises MissingDependencyError where several were started and accelerate is not there.
+        """
         self._state: Any = None
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-            self._state = _accelerate_state()
+            self._state = _accelerate_state(device)
 
     @property
     def count(self) -> int:
@@ -80,12 +83,12 @@ def _add_up(bucket: Sequence[Tensor]) -> None:
         tensor.copy_(part.view_as(tensor))
 
 
-def _accelerate_state() -> Any:
+def _accelerate_state(device: str) -> Any:
     try:
         from accelerate import PartialState
     except ImportError as error:
         raise MissingDependencyError(
             "training in several processes needs accelerate: pip install 'minireranker[train]'"
         ) from error
-    use_cpu = not torch.cuda.is_available()
+    use_cpu = device == "cpu" or not torch.cuda.is_available()
     return PartialState(cpu=use_cpu)

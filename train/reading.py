@@ -19,7 +19,7 @@ from minireranker.engine.features import FeatureReader
 from minireranker.engine.packing import Packer
 from minireranker.engine.state import EngineState
 from minireranker.engine.work import Meter
-from minireranker.errors import MinirerankerError
+from minireranker.errors import InputError, MediaError, MinirerankerError
 from minireranker.models.qwen3_vl import Qwen3VL
 
 from .batch import PairBatch
@@ -44,6 +44,8 @@ class Written:
     batch: PairBatch
     numbers: Numbers
     """Of the pairs that are in it, in its order."""
+    gone: MediaError | None = None
+    """Why a picture or video could not be read, where one could not."""
 
 
 class BatchReader:
@@ -62,7 +64,7 @@ class BatchReader:
         """One batch; a pair that cannot be written is named in the log and left out."""
         # A writer keeps what it has written, pixels too: one a batch bounds that.
         writer = PairWriter(self._state.prompt, self._state.guide(Meter()))
-        pairs, found = [], []
+        pairs, found, gone = [], [], None
         for number in numbers.tolist():
             pair = self._examples.pairs[number]
             query, document = (self._examples.contents[at] for at in (pair.query, pair.document))
@@ -71,13 +73,28 @@ class BatchReader:
                 found.append(number)
             except MinirerankerError as error:
                 self._warn(pair.query, pair.document, error)
-        return Written(PairBatch.of(pairs, share=self._share), np.array(found, np.int64))
+                gone = error if isinstance(error, MediaError) else gone
+        return Written(PairBatch.of(pairs, share=self._share), np.array(found, np.int64), gone)
 
     def _warn(self, query: int, document: int, error: MinirerankerError) -> None:
         if (query, document) not in self._warned:
             self._warned.add((query, document))
             origin = self._examples.origins[document]
             _LOG.warning("%s: %s; a pair with this document is skipped", origin, error)
+
+
+def require_readable(gone: Iterable[MediaError | None]) -> None:
+    """Raise InputError for the first of ``gone``: of batches of which not a pair could be read.
+
+    All were read when the run began, so it is the files that have gone: a disk that is not mounted
+    any more must not count as trained on.
+    """
+    for error in gone:
+        if error is not None:
+            raise InputError(
+                f"no pair can be read any more ({error}); bring the files back and start the same "
+                "run again: it goes on from its last checkpoint"
+            ) from error
 
 
 def written_ahead(plan: Iterable[_Planned], write: Callable[[_Planned], _Made]) -> Iterator[_Made]:

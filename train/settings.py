@@ -104,6 +104,7 @@ class TrainSettings:
         check(self, _COUNTS, is_count, "1 or more")
         check(self, _SHARES, lambda v: is_number(v) and 0 <= v <= 1, "0 to 1")
         check(self, _NOT_NEGATIVE, lambda v: is_number(v) and v >= 0, "0 or more")
+        check(self, _WHOLE, lambda v: type(v) is int and v >= 0, "a whole number, 0 or more")
         check(self, ("method",), lambda v: v in METHODS, " or ".join(METHODS))
         check(self, ("dtype",), lambda v: v in DTYPES, ", ".join(DTYPES))
         check(
@@ -144,7 +145,8 @@ class TrainSettings:
 _POSITIVE = ("learning_rate", "clip", "temperature")
 _COUNTS = ("epochs", "batch_pairs", "batch_tokens", "accumulate", "save_every", "evaluate_every")
 _SHARES = ("warmup", "distill")
-_NOT_NEGATIVE = ("weight_decay", "seed", "features_bytes")
+_NOT_NEGATIVE = ("weight_decay",)
+_WHOLE = ("seed", "features_bytes")
 DTYPES = ("auto", "bfloat16", "float32", "float64")
 OUT_DTYPES = (None, "bfloat16", "float16", "float32")
 _FREE = ("out", "device", "features_bytes", "save_every", "evaluate_every", "out_dtype", "progress")

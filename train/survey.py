@@ -63,10 +63,9 @@ class Survey:
         """What is left out; a pair with two failures counts for its document."""
         counts = dict.fromkeys(self.failed, 0)
         for pair in examples.pairs:
-            for side in (pair.document, pair.query):
-                if side in counts:
-                    counts[side] += 1
-                    break
+            side = pair.document if pair.document in counts else pair.query
+            if side in counts:
+                counts[side] += 1
         return tuple(
             Skipped(examples.origins[content], self.failed[content], count)
             for content, count in counts.items()
@@ -80,38 +79,51 @@ def is_query_first(pair: Pair, examples: Examples, order: str) -> bool:
 
 
 def take_survey(
-    examples: Examples, state: EngineState, file: Path | None, progress: bool | None
+    examples: Examples,
+    state: EngineState,
+    file: Path | None,
+    progress: bool | None,
+    *,
+    again: bool = False,
 ) -> Survey:
     """Look at everything, or read what an earlier look at the same left in ``file``.
 
-    Raises ConfigurationError where visual tokens are to be left out and nothing says which.
+    ``again``: see ``kept_survey``. Raises ConfigurationError where visual tokens are to be left out
+    and nothing says which.
     """
 
     def look() -> Survey:
         _require_importances(examples, state)
         return _look(examples, state, progress)
 
-    return kept_survey(examples, state.namespace.name, file, look)
+    return kept_survey(examples, state.namespace.name, file, look, again=again)
 
 
 def kept_survey(
-    examples: Examples, model: str, file: Path | None, look: Callable[[], Survey]
+    examples: Examples,
+    model: str,
+    file: Path | None,
+    look: Callable[[], Survey],
+    *,
+    again: bool = False,
 ) -> Survey:
     """What ``look`` finds, or what ``file`` keeps of an earlier look with the same model.
 
-    What cannot be used is named in the log.
+    ``again``: not where that look had failures, which may have been mended since. What cannot be
+    used is named in the log.
     """
     identity = {"data": examples.digest(), "model": model}
     found = None if file is None else _read(file, identity)
-    if found is not None:
+    if found is not None and not (again and found.failed):
         return found
     survey = look()
     warn_skipped(survey.skipped(examples))
     if file is not None:
-        lengths = [[*key, length] for key, length in survey.lengths.items()]
-        failed = list(survey.failed.items())
-        text = json.dumps(identity | {"lengths": lengths, "failed": failed})
-        write_atomically(file, text.encode("utf-8", "surrogatepass"))
+        facts = {
+            "lengths": [[*key, length] for key, length in survey.lengths.items()],
+            "failed": list(survey.failed.items()),
+        }
+        write_atomically(file, json.dumps(identity | facts).encode("utf-8", "surrogatepass"))
     return survey
 
 

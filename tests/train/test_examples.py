@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,11 @@ def test_both_forms_and_equal_contents(tmp_path: Path) -> None:
         ({"query": "x", "document": {"image": 3}, "label": 1}, "image = 3"),
         ({"query": "x", "document": " ", "label": 1}, "an empty side"),
         ({"query": "x", "document": "y", "label": 1, "instruction": 3}, "instruction = 3"),
+        ('{"query": "x", "document": "y", "label": NaN}', "label = nan"),
+        (
+            {"query": "x", "document": "y", "label": 1, "negatives": ["z"]},
+            "document and label beside positives or negatives",
+        ),
         (
             {"query": "x", "document": {"text": "a", "importances": [1.0]}, "label": 1},
             "importances came without",
@@ -96,6 +102,54 @@ def test_a_dataset_folder(tmp_path: Path) -> None:
     found = {examples.keys[pair.document]: pair.label for pair in examples.pairs}
     assert sorted(found.values()) == [0.0, 1.0], "grades are shares of the highest"
     assert found[next(key for key in found if "a.png" in key)] == 1.0
+
+
+def test_a_key_that_nobody_reads_is_named_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    row = {"query": "red", "positives": ["a"], "negative": ["b"]}
+    with caplog.at_level(logging.WARNING):
+        read_examples([written(tmp_path, row, row)])
+    (record,) = caplog.records
+    assert "data.jsonl, line 1: 'negative' is not read" in record.getMessage()
+    assert "negatives" in record.getMessage()
+
+
+def test_labels_that_contradict_each_other_are_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = [{"query": "red", "document": name, "label": 1} for name in ("a", "b", "a")]
+    with caplog.at_level(logging.WARNING):
+        read_examples([written(tmp_path, *rows)])
+        assert not caplog.records, "said twice is no contradiction"
+        read_examples([written(tmp_path, *rows, {"query": "red", "negatives": ["b", "c"]})])
+    assert "1 pairs have another label" in caplog.text
+    assert "the document of" in caplog.text
+
+
+def dataset_with_splits(folder: Path) -> Path:
+    """Two queries, one a split; all that was judged is relevant, as in most of BEIR."""
+    names = ("q1", "q2")
+    queries = [{"_id": name, "text": name} for name in names]
+    corpus = [{"_id": f"d{at}", "text": f"document {at}"} for at in range(5)]
+    for name, rows in (("queries", queries), ("corpus", corpus)):
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+        (folder / f"{name}.jsonl").write_text(text, encoding="utf-8")
+    (folder / "qrels").mkdir()
+    for split, line in (("train", "q1\td1\t1"), ("test", "q2\td2\t1")):
+        path = folder / "qrels" / f"{split}.tsv"
+        path.write_text(f"query-id\tcorpus-id\tscore\n{line}\n", encoding="utf-8")
+    return folder
+
+
+def test_a_folder_is_trained_on_by_its_train_split_and_what_was_judged(tmp_path: Path) -> None:
+    folder = dataset_with_splits(tmp_path)
+    trained = read_examples([folder], to_train=True)
+    found = [(trained.contents[p.query].texts, p.label) for p in trained.pairs]
+    assert found == [(("q1",), 1.0)], "documents nobody judged are no negatives yet"
+    measured = read_examples([folder])
+    assert {measured.contents[p.query].texts for p in measured.pairs} == {("q2",)}
+    assert len(measured.pairs) == 5, "all are ranked where nothing was judged irrelevant"
 
 
 def groups_of(sizes: list[tuple[int, list[int]]]) -> list[Group]:

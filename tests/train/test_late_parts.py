@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from itertools import accumulate
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,12 +14,21 @@ from hypothesis import strategies as st
 
 from minireranker.errors import ConfigurationError
 from minireranker.kernels.maxsim import maxsim as kernel
+from minireranker.relevance import DrawnSettings, draw_dataset
 from minireranker.retrieval.late_interaction import GROUPS
+from minireranker.train.examples import read_examples
 from minireranker.train.late import MetaEmbedSettings, RetrievalLook, SmartSettings
 from minireranker.train.late.contrast import Contest
 from minireranker.train.late.held_out import measure
 from minireranker.train.late.interaction import group_scores, maxsim
-from minireranker.train.late.lessons import Input, Lesson, Question, plan_steps, require_lessons
+from minireranker.train.late.lessons import (
+    Input,
+    Lesson,
+    Question,
+    plan_steps,
+    require_contrast,
+    require_lessons,
+)
 
 
 def scored(queries: list[torch.Tensor], documents: list[torch.Tensor], reduce: str) -> torch.Tensor:
@@ -78,6 +89,10 @@ def question(query: int, **labels: float) -> Question:
     return Question(Input(query, True), {int(name[1:]): label for name, label in labels.items()})
 
 
+def _documents(*contents: int) -> list[Input]:
+    return [Input(content, False) for content in contents]
+
+
 def test_who_meets_whom() -> None:
     """Query 0 has positives 10 and 11 and negative 12; query 1 has positive 11."""
     first, second = question(0, d10=1.0, d11=0.5, d12=0.4), question(1, d11=1.0)
@@ -132,6 +147,31 @@ def test_nothing_to_learn_from_is_said() -> None:
     require_lessons([question(0, d1=1.0), question(2, d3=1.0)], {})
 
 
+@pytest.mark.parametrize(("together", "negatives"), [(1, 0), (1, 2), (2, 0)])
+def test_steps_without_a_contest_are_refused(together: int, negatives: int) -> None:
+    """Their loss is 0 whatever the vectors are."""
+    asked = [question(0, d1=1.0, d2=1.0), question(3, d4=1.0)]
+    if negatives:
+        asked[1].labels[5] = 0.0
+    plan = plan_steps(asked, seed=0, epochs=1, together=together, negatives=negatives)
+    if together == 1 and not negatives:
+        contest = Contest.of(plan[0], {asked[0].query, asked[1].query, *_documents(1, 2, 4)})
+        assert contest is not None
+        assert float(contest.loss(torch.zeros(1, 1), 0.03)) == 0.0
+        with pytest.raises(ConfigurationError, match="raise batch_queries or negatives"):
+            require_contrast(plan)
+    else:
+        require_contrast(plan)
+
+
+def test_what_a_folder_lists_without_an_order_is_learned_from(tmp_path: Path) -> None:
+    """Of drawn scenes what fits is judged; all else that a query is up against is only listed."""
+    draw_dataset(tmp_path / "drawn", DrawnSettings(queries=2, candidates=6), progress=False)
+    labels = [pair.label for pair in read_examples([tmp_path / "drawn"], to_train=True).pairs]
+    assert len(labels) == 12
+    assert 2 <= sum(labels) <= 6
+
+
 def test_of_equal_documents_the_relevant_one_is_not_preferred() -> None:
     asked = [question(0, d10=1.0, d11=0.0), question(1, d11=1.0), question(2, d10=0.0)]
     scores = np.array([[1, 1, 0], [0, 2, 1], [5, 0, 0]], np.float32)
@@ -147,7 +187,9 @@ def test_the_best_look() -> None:
     assert two.beats(None)
     assert not one.beats(two)
     assert RetrievalLook(3, 0.6, 0.7).beats(two), "of equal ones the later"
-    assert RetrievalLook(1, float("nan"), float("nan")).figures()["hit@1"] is None
+    unknown = RetrievalLook(1, float("nan"), float("nan"), {"1,1": {"hit@1": float("nan")}})
+    assert unknown.figures()["hit@1"] is None
+    json.dumps([unknown.figures(), unknown.facts()], allow_nan=False)
 
 
 @pytest.mark.parametrize("kind", [MetaEmbedSettings, SmartSettings])

@@ -86,6 +86,8 @@ def test_a_step_is_by_the_mean_and_clipped() -> None:
         ("dtype", "float16"),
         ("out_dtype", "int8"),
         ("seed", -1),
+        ("seed", 0.5),
+        ("features_bytes", 0.5),
     ],
 )
 def test_settings_that_cannot_be(field: str, value: object) -> None:

@@ -74,6 +74,86 @@ def test_a_corpus_that_runs_out(tmp_path: Path) -> None:
     assert sorted(two["negatives"]) == [f"document {at}" for at in range(4)]
 
 
+def test_neither_the_positive_nor_the_query_is_mined(tmp_path: Path) -> None:
+    """However the corpus describes the one, and wherever the other lies in it."""
+    Image.new("RGB", (64, 64)).save(tmp_path / "a.png")
+    (tmp_path / "deep").mkdir()
+    worth = [1.0, 2.0, 3.0, 4.0]
+    rows = [
+        {"query": "one", "positives": [{"image": "../a.png", "importances": worth}]},
+        {"query": "document 4", "positives": ["document 2"]},
+    ]
+    path = tmp_path / "deep" / "positives.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    corpus = [Document(image=tmp_path / "a.png"), *CORPUS[2:6]]
+    out = tmp_path / "mined.jsonl"
+    depth = []
+
+    def everything(queries: Sequence[Content], most: int) -> list[list[int]]:
+        depth.append(most)
+        return [[0, 3, 1, 2, 4][:most] for _ in queries]
+
+    mine(read_examples([path]), corpus, everything, out, MiningSettings(hard=9, random=9, depth=9))
+    one, two = (json.loads(line) for line in out.read_text(encoding="utf-8").splitlines())
+    assert depth == [11], "room for one that is known, and the query"
+    assert sorted(one["negatives"]) == [f"document {at}" for at in (2, 3, 4, 5)]
+    texts = sorted(item for item in two["negatives"] if isinstance(item, str))
+    assert (texts, len(two["negatives"])) == (["document 3", "document 5"], 3)
+
+
+def test_labels_are_kept(tmp_path: Path) -> None:
+    """Graded ones as they are; of two for one pair the higher; a positive said twice is one."""
+    judged = [("a", 1), ("a", 1), ("b", 0.7), ("c", 0.3), ("d", 0), ("e", 1), ("e", 0)]
+    path = tmp_path / "positives.jsonl"
+    rows = [{"query": "one", "document": text, "label": label} for text, label in judged]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    out = tmp_path / "mined.jsonl"
+    done = mine(read_examples([path]), CORPUS, in_order, out, MiningSettings(hard=2, random=0))
+    assert (done.queries, done.positives, done.negatives) == (1, 3, 2 + 6)
+    mined_back = read_examples([out])
+    found = {mined_back.contents[p.document].texts[0]: p.label for p in mined_back.pairs}
+    drawn = {text: label for text, label in found.items() if text.startswith("document")}
+    assert list(drawn.values()) == [0.0] * 6
+    assert {text: found[text] for text in "abcde"} == {"a": 1, "b": 0.7, "c": 0.3, "d": 0, "e": 1}
+
+
+def test_what_cannot_be_read_or_named_is_left_out(
+    tiny: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A query with a broken picture, and a document that no line of JSON can hold."""
+    embedder = Embedder.from_pretrained(tiny, dtype="float32")
+    corpus = [Document(image=np.zeros((32, 32, 3), np.uint8), id="page 3"), *CORPUS[:4]]
+    with caplog.at_level(logging.WARNING):
+        sound, search = embedder_search(embedder, corpus, progress=False)
+    assert [document.id for document in sound] == ["0", "1", "2", "3"]
+    assert "page 3 cannot be named in a line of JSON" in caplog.text
+    (tmp_path / "cut.png").write_bytes(b"no picture")
+    rows = [
+        {"query": {"image": "cut.png"}, "positives": ["document 1"]},
+        {"query": "two", "positives": ["document 2"]},
+    ]
+    path = tmp_path / "positives.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    examples, out = read_examples([path]), tmp_path / "mined.jsonl"
+    encoder = Pooled(embedder)
+    given = {"identity": encoder.identity, "encoder": "pooled", "dim": 0, "dtype": "float32"}
+    with VectorIndex.create(tmp_path / "index", pooled_dim=encoder.pooled_dim, **given) as index:
+        build_index(corpus, encoder, index, progress=False)
+        indexed = index_search(index, encoder, progress=False)
+        for documents, find in ((sound, search), indexed):
+            caplog.clear()
+            with caplog.at_level(logging.WARNING):
+                done = mine(examples, documents, find, out, MiningSettings(1, 1))
+            assert "a query is left out" in caplog.text
+            assert "cut.png" in caplog.text
+            assert (done.queries, done.positives, done.negatives) == (1, 1, 2)
+            examples_left = [json.loads(line)["query"] for line in out.read_text().splitlines()]
+            assert examples_left == ["two"]
+    examples.pairs = examples.pairs[:1]
+    with pytest.raises(ConfigurationError, match="nothing is found for any query"):
+        mine(examples, sound, search, out)
+
+
 def test_what_cannot_be_mined(tmp_path: Path) -> None:
     found, out = positives(tmp_path), tmp_path / "out.jsonl"
     with pytest.raises(NoDocumentsError, match="corpus is empty"):

@@ -15,10 +15,12 @@ from minireranker.train import TrainSettings, train
 
 PROGRAM = """
 import sys
-from minireranker.train import TrainSettings, train
+from minireranker.cli import main
 model, data, out = sys.argv[1:]
-train(TrainSettings(model=model, data=(data,), out=out, epochs=3, batch_pairs=2, method="full",
-                    held_out=(data,), teacher=model, learning_rate=1e-3, progress=False))
+sys.argv = ["minireranker", "train", "-m", model, "-d", data, "-o", out, "--held-out", data]
+sys.argv += ["--epochs", "3", "--batch-pairs", "2", "--method", "full", "--lr", "1e-3"]
+sys.argv += ["--teacher", model, "--json"]
+main()
 """
 
 
@@ -38,7 +40,7 @@ def test_two_processes_are_one(small: Path, pairs: Path, tmp_path: Path) -> None
         env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "default"},
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=600,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
@@ -48,4 +50,5 @@ def test_two_processes_are_one(small: Path, pairs: Path, tmp_path: Path) -> None
     for name in ("loss", "norm", "held_out_loss"):
         assert numbers(two, name) == pytest.approx(numbers(one, name), rel=1e-3), name
     assert len(numbers(two, "loss")) == 6
+    assert json.loads(done.stdout)["steps"] == 6, "one of them says what came of it"
     assert json.loads((two / "run.json").read_text())["processes"] == 2

@@ -11,13 +11,18 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
-from minireranker.errors import ConfigurationError
+from minireranker import Reranker
+from minireranker.errors import ConfigurationError, InputError
 from minireranker.models.checkpoint import Checkpoint
-from minireranker.train import TrainSettings, train
+from minireranker.train import TrainSettings, read_examples, train
+from minireranker.train.loop import Loop
+from minireranker.train.processes import Processes
 from minireranker.train.run_folder import RunFolder
+from minireranker.train.trained import Trained
 
 STEPS = 24
 
@@ -52,7 +57,7 @@ def kill_after(lines: int, arguments: list[str], out: Path) -> None:
     environment = os.environ | {"PYTHONWARNINGS": "default"}
     process = subprocess.Popen([sys.executable, "-P", "-c", PROGRAM, *arguments], env=environment)
     try:
-        end = time.monotonic() + 120
+        end = time.monotonic() + 600
         while count(out / "log.jsonl") < lines:
             assert process.poll() is None, "it ended before it could be killed"
             assert time.monotonic() < end, "it takes too long"
@@ -93,6 +98,84 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="not empty and holds no run"):
         RunFolder(tmp_path, {"a": 1}, may_write=True)
     assert [path.name for path in tmp_path.iterdir()] == ["letters.txt"]
+
+
+def test_a_run_without_a_checkpoint_is_begun_otherwise(tmp_path: Path) -> None:
+    """The first start often ends at once, with advice to add an argument."""
+    first = RunFolder(tmp_path / "run", {"embedder": None}, may_write=True)
+    first.log({"step": 1})
+    first.save("best.pt", {"step": 1})
+    again = RunFolder(tmp_path / "run", {"embedder": "e"}, may_write=True)
+    assert sorted(path.name for path in again.path.iterdir()) == [".lock", "run.json"]
+    again.log({"step": 1})
+    again.save("state.pt", {"step": 1})
+    for may_write in (True, False):
+        with pytest.raises(ConfigurationError, match="embedder was 'e', is None"):
+            RunFolder(tmp_path / "run", {"embedder": None}, may_write=may_write)
+    RunFolder(tmp_path / "run", {"embedder": "e"}, may_write=True)
+    assert (tmp_path / "run" / "log.jsonl").read_text() == '{"step": 1}\n'
+
+
+def test_two_processes_do_not_write_one_run(tmp_path: Path) -> None:
+    program = (
+        "import sys, time\nfrom pathlib import Path\n"
+        "from minireranker.train.run_folder import RunFolder\n"
+        "folder = RunFolder(Path(sys.argv[1]), {'a': 1}, may_write=True)\n"
+        "print('open', flush=True)\nsys.stdin.read()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-P", "-c", program, str(tmp_path / "run")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=os.environ | {"PYTHONWARNINGS": "default"},
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"open\n"
+        with pytest.raises(ConfigurationError, match=r"another process is training in .*run"):
+            RunFolder(tmp_path / "run", {"a": 1}, may_write=True)
+        RunFolder(tmp_path / "run", {"a": 1}, may_write=False)
+        process.send_signal(signal.SIGKILL)
+    RunFolder(tmp_path / "run", {"a": 1}, may_write=True)
+
+
+def test_pictures_that_come_back_are_trained_on(small: Path, pairs: Path, tmp_path: Path) -> None:
+    """What an earlier start could not read is looked at again, until a step has been saved."""
+    data = tmp_path / "pairs.jsonl"
+    data.write_bytes(pairs.read_bytes())
+    given = settings(small, data, tmp_path / "run", held_out=(), epochs=1)
+    with pytest.raises(ConfigurationError, match="none of 8 pairs can be read"):
+        train(given)
+    copy(pairs.parent, tmp_path)
+    assert train(given).skipped == ()
+    (tmp_path / "0.png").unlink()
+    assert train(given).skipped == (), "the plan is settled"
+
+
+def test_a_disk_that_goes_ends_the_run_and_not_its_pairs(
+    small: Path, pairs: Path, tmp_path: Path
+) -> None:
+    data = tmp_path / "pairs.jsonl"
+    data.write_bytes(pairs.read_bytes())
+    given = settings(small, data, tmp_path / "run", held_out=(), save_every=1)
+    state = Reranker.from_pretrained(small, profile="mini", dtype="float32").state
+    folder = RunFolder(tmp_path / "run", {}, may_write=True)
+    trained = Trained(state, given)
+    loop = Loop(given, state, read_examples([data]), trained, folder, Processes())
+    plan = [[np.array([0, 1])], [np.array([4, 5])]]
+    (tmp_path / "0.png").write_bytes((pairs.parent / "0.png").read_bytes())
+    with pytest.raises(InputError, match=r"no pair can be read any more.*start the same run again"):
+        loop.run(plan, None, None)
+    assert [row["step"] for row in logged(folder.path)] == [1]
+    copy(pairs.parent, tmp_path)
+    again = Loop(given, state, read_examples([data]), trained, folder, Processes())
+    again.run(plan, None, None)
+    assert [(row["step"], row["pairs"]) for row in logged(folder.path)] == [(1, 2), (2, 2)]
+
+
+def copy(source: Path, target: Path) -> None:
+    for path in source.glob("*.png"):
+        (target / path.name).write_bytes(path.read_bytes())
 
 
 def test_a_damaged_state_is_said_to_be(tmp_path: Path) -> None:

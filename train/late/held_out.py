@@ -38,15 +38,22 @@ class RetrievalLook:
     def figures(self) -> dict[str, Any]:
         """What is logged of it."""
         found: dict[str, Any] = {"hit@1": _known(self.hit), f"ndcg@{DEPTH}": _known(self.ndcg)}
-        return found | ({"groups": self.groups} if self.groups else {})
+        return found | ({"groups": self._known_groups()} if self.groups else {})
 
     def facts(self) -> dict[str, Any]:
         """As JSON has it, None for what is no number."""
-        return dataclasses.asdict(self) | {"hit": _known(self.hit), "ndcg": _known(self.ndcg)}
+        numbers = {"hit": _known(self.hit), "ndcg": _known(self.ndcg)}
+        return dataclasses.asdict(self) | numbers | {"groups": self._known_groups()}
 
     def summary(self) -> str:
         """In a few words."""
         return f"Hit@1 {self.hit:.4f}, nDCG@{DEPTH} {self.ndcg:.4f}"
+
+    def _known_groups(self) -> dict[str, dict[str, float | None]]:
+        return {
+            group: {name: _known(value) for name, value in figures.items()}
+            for group, figures in self.groups.items()
+        }
 
     def _rank(self) -> tuple[float, float]:
         return _known(self.ndcg) or 0.0, _known(self.hit) or 0.0

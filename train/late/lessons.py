@@ -115,3 +115,15 @@ def plan_steps(
         if most is not None and len(out) >= most:
             return out[:most]
     return out
+
+
+def require_contrast(plan: Sequence[Sequence[Lesson]]) -> None:
+    """Raise ConfigurationError where no query of any step meets a document but its positives."""
+    for step in plan:
+        met = {content for lesson in step for content in (lesson.positive, *lesson.negatives)}
+        if any(met.difference(lesson.question.positives) for lesson in step):
+            return
+    raise ConfigurationError(
+        "no query meets a document that is not its own: every loss would be 0, and nothing would "
+        "be learned; raise batch_queries or negatives, or add documents that are not relevant"
+    )

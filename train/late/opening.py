@@ -17,7 +17,14 @@ from minireranker.train.run_folder import RunFolder
 
 from .backbone import Backbone
 from .held_out import require_measures
-from .lessons import Lesson, Question, plan_steps, questions_of, require_lessons
+from .lessons import (
+    Lesson,
+    Question,
+    plan_steps,
+    questions_of,
+    require_contrast,
+    require_lessons,
+)
 from .settings import LateSettings
 
 
@@ -53,7 +60,7 @@ def open_run(
         )
     if settings.held_out:
         require_measures()
-    examples = read_examples(settings.data)
+    examples = read_examples(settings.data, to_train=True)
     held_out = read_examples(settings.held_out) if settings.held_out else None
     model = open_model(
         settings.model,
@@ -83,8 +90,8 @@ def open_run(
 
 
 def lessons_of(settings: LateSettings, questions: list[Question]) -> list[list[Lesson]]:
-    """The steps of a run; see ``plan_steps``."""
-    return plan_steps(
+    """The steps of a run; see ``plan_steps``. Raises as ``require_contrast`` does."""
+    plan = plan_steps(
         questions,
         seed=settings.seed,
         epochs=settings.epochs,
@@ -92,6 +99,8 @@ def lessons_of(settings: LateSettings, questions: list[Question]) -> list[list[L
         negatives=settings.negatives,
         most=settings.max_steps,
     )
+    require_contrast(plan)
+    return plan
 
 
 def usable(examples: Examples, failed: dict[int, str]) -> list[Question]:

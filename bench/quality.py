@@ -13,12 +13,12 @@ from typing import Any
 
 from minireranker.bench.machine import describe_machine
 from minireranker.engine.progress import Progress
-from minireranker.errors import ConfigurationError, InputError
+from minireranker.errors import ConfigurationError, InputError, MinirerankerError
 from minireranker.relevance import Dataset
 
 from .quality_figures import Figures, ceiling
 from .quality_run import Outcome, measure
-from .quality_systems import System, Wanted, systems
+from .quality_systems import RETRIEVER, System, Wanted, systems
 
 __all__ = ["NAMED", "QualityBench", "run"]
 
@@ -42,32 +42,53 @@ def run(
 ) -> dict[str, Any]:
     """Measure every system. An interrupt ends it early, with what is finished in the result.
 
-    Raises ConfigurationError, CheckpointError and CacheError before anything is measured where that
-    can be told, MissingDependencyError without ir-measures, InputError where no query can be read.
+    Once a model has been measured, another one's error costs its own row alone: the result has it
+    under ``errors``. Raises ConfigurationError, CheckpointError and CacheError before anything is
+    measured where that can be told, MissingDependencyError without ir-measures, InputError where no
+    query can be read.
     """
     rows = systems(bench.wanted, bench.dataset)
     reference = _reference(rows, bench.reference)
     best = ceiling(bench.dataset)  # which also tells whether ir-measures is there
-    outcomes: dict[str, Outcome] = {}
-    try:
-        for number, system in enumerate(rows, 1):
-            label = f"{system.name}, {number} of {len(rows)}"
-            say(f"{label}: {bench.dataset.pairs} pairs")
-            outcomes[system.name] = _measured(bench.dataset, system, label, progress)
-            if outcomes[system.name].interrupted:
-                break
-    except KeyboardInterrupt:
-        say("interrupted while a model was being loaded")
+    outcomes, errors = _outcomes(bench.dataset, rows, say, progress)
+    done = outcomes.keys() | errors.keys()
     return {
         "machine": describe_machine(),
         "workload": _workload(bench, best),
         "reference": reference,
-        "interrupted": len(outcomes) < len(rows) or any(o.interrupted for o in outcomes.values()),
-        "not_begun": [row.name for row in rows if row.name not in outcomes],
+        "interrupted": len(done) < len(rows) or any(o.interrupted for o in outcomes.values()),
+        "not_begun": [row.name for row in rows if row.name not in done],
+        "errors": errors,
         "systems": {
             row.name: _row(bench, row, outcomes, reference) for row in rows if row.name in outcomes
         },
     }
+
+
+def _outcomes(
+    dataset: Dataset, rows: list[System], say: Callable[[str], None], progress: bool | None
+) -> tuple[dict[str, Outcome], dict[str, str]]:
+    """By name: what was measured, as far as it got; and why something could not be."""
+    outcomes: dict[str, Outcome] = {}
+    errors: dict[str, str] = {}
+    try:
+        for number, system in enumerate(rows, 1):
+            label = f"{system.name}, {number} of {len(rows)}"
+            say(f"{label}: {dataset.pairs} pairs")
+            try:
+                outcome = outcomes[system.name] = _measured(dataset, system, label, progress)
+            except (MinirerankerError, RuntimeError, OSError) as error:
+                # A RuntimeError is torch's: memory that is not enough for this row may be for all
+                # others, and those before it may have taken hours.
+                if not outcomes.keys() - {RETRIEVER}:
+                    raise
+                errors[system.name] = str(error)
+                continue
+            if outcome.interrupted:
+                break
+    except KeyboardInterrupt:
+        say("interrupted while a model was being loaded")
+    return outcomes, errors
 
 
 def _measured(dataset: Dataset, system: System, label: str, progress: bool | None) -> Outcome:
@@ -76,6 +97,7 @@ def _measured(dataset: Dataset, system: System, label: str, progress: bool | Non
         Progress(label, dataset.pairs, progress) as bar,
     ):
         outcome = measure(dataset, scorer, bar.advance)
+        outcome.place = scorer.place
     if outcome.unreadable == set(dataset.queries):
         raise InputError(f"{system.name}: no query can be read; {next(iter(outcome.failed))}")
     return outcome
@@ -98,7 +120,7 @@ def _workload(bench: QualityBench, best: float) -> dict[str, Any]:
         "queries": len(data.queries),
         "documents": len({name for listed in data.candidates.values() for name in listed}),
         "pairs": data.pairs,
-        "candidates": "a retriever's" if data.is_ranked else "no retriever's: judged, or all",
+        "candidates": "a retriever's" if data.is_ranked else "in no order: listed, judged, or all",
         "best_ndcg_at_10": best,
         "model": wanted.model,
         "embedder": wanted.embedder,
@@ -118,6 +140,8 @@ def _row(
     failed = list(outcome.failed)
     return {
         **row.form(),
+        "device": outcome.place.device,
+        "dtype": outcome.place.dtype,
         "queries": len(outcome.finished),
         "seconds": outcome.seconds,
         **bench.figures.row(outcome, against),

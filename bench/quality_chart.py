@@ -12,7 +12,7 @@ from typing import Any
 
 from minireranker.errors import ConfigurationError, MissingDependencyError
 
-__all__ = ["INK", "MARK", "OTHER", "draw_quality", "drawing_library"]
+__all__ = ["INK", "MARK", "OTHER", "chart", "draw_quality", "drawing_library"]
 
 INK, MARK, OTHER = "#797979", "#0e8a86", "#c0672e"
 """Text and lines, profiles, what is no profile: a contrast of 4 and more on white and #0d1117."""
@@ -22,21 +22,30 @@ _ROW, _HEAD = 0.34, 1.15
 """Inches."""
 
 
-def draw_quality(result: Mapping[str, Any], path: Path) -> None:
-    """Write a PNG of what ``quality.run`` gave.
-
-    Raises MissingDependencyError without matplotlib, ConfigurationError where ``path`` cannot be
-    written.
-    """
+def chart(result: Mapping[str, Any]) -> Any:
+    """A matplotlib Figure of what ``quality.run`` gave. Raises MissingDependencyError."""
     figure_type = drawing_library()
     systems = {k: v for k, v in result["systems"].items() if v["queries"]}
     figure = figure_type(figsize=(10.0, _HEAD + _ROW * max(len(systems), 1)), layout="constrained")
     panels = figure.subplots(1, len(_PANELS), sharey=True, squeeze=False)[0]
     for panel, metric in zip(panels, _PANELS, strict=True):
         _draw_panel(panel, metric, systems, result["reference"])
-    panels[0].set_yticks(range(len(systems)), list(systems), color=INK, parse_math=False)
+    of = result["workload"]["queries"]
+    labels = [_label(name, row, of) for name, row in systems.items()]
+    panels[0].set_yticks(range(len(systems)), labels, color=INK, parse_math=False)
+    panels[0].tick_params(axis="y", labelsize=8)
     panels[0].set_ylim(max(len(systems), 1) - 0.5, -0.5)
     figure.suptitle(_title(result), color=INK, fontsize=10, x=0.01, ha="left", parse_math=False)
+    return figure
+
+
+def draw_quality(result: Mapping[str, Any], path: Path) -> None:
+    """Write a PNG of what ``quality.run`` gave.
+
+    Raises MissingDependencyError without matplotlib, ConfigurationError where ``path`` cannot be
+    written.
+    """
+    figure = chart(result)
     try:
         figure.savefig(path, dpi=160, transparent=True, format="png")
     except OSError as error:
@@ -61,10 +70,23 @@ def _draw_panel(
         side.set_visible(False)
 
 
+def _label(name: str, row: Mapping[str, Any], of: int) -> str:
+    """The row's name; below it what the profile does, and of how many queries it is if not all."""
+    said = []
+    if row["exit"] is not None:
+        low, high = row["band"]
+        said.append(f"exit {row['exit']}, band {low}-{high}, keep {row['keep']:g}")
+    if row["queries"] < of:
+        said.append(f"{row['queries']:,} of {of:,} queries")
+    return "\n".join([name, *([", ".join(said)] if said else [])])
+
+
 def _title(result: Mapping[str, Any]) -> str:
     load = result["workload"]
+    model = load["model"] or load["embedder"]
+    by = f"{Path(model).name or model} on " if model else ""
     said = [
-        f"{load['dataset']}: {load['queries']:,} queries, {load['pairs']:,} pairs",
+        f"{by}{load['dataset']}: {load['queries']:,} queries, {load['pairs']:,} pairs",
         f"bars: {100 * load['confidence']:g} % of resampled queries",
     ]
     said += [f"dashed: {result['reference']}"] if result["reference"] is not None else []

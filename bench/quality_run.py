@@ -11,7 +11,7 @@ import numpy as np
 from minireranker.relevance import Dataset
 
 from .quality_parts import parts, places
-from .quality_scorers import Failure, PartScores, Scorer, Scores
+from .quality_scorers import Failure, PartScores, Place, Scorer, Scores
 
 __all__ = ["Outcome", "measure"]
 
@@ -29,6 +29,8 @@ class Outcome:
     interrupted: bool = False
     unreadable: set[str] = field(default_factory=set)
     """Queries that could not be read: they have no ranking."""
+    place: Place = field(default_factory=Place)
+    """Of its model."""
 
     def __post_init__(self) -> None:
         """Nothing is there yet."""

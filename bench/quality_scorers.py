@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from minireranker import Embedder, Reranker
     from minireranker.engine import FailedDocument
 
-__all__ = ["Cosines", "Failure", "Order", "PartScores", "Reranked", "Scorer", "Scores"]
+__all__ = ["Cosines", "Failure", "Order", "PartScores", "Place", "Reranked", "Scorer", "Scores"]
 
 Scores = NDArray[np.float64]
 """One score a listed document, NaN where it failed."""
@@ -54,8 +54,25 @@ class PartScores:
     failed: list[Failure]
 
 
+@dataclass(frozen=True)
+class Place:
+    """What a model is computed on and in, as it was loaded; None: there is no model."""
+
+    device: str | None = None
+    dtype: str | None = None
+
+    @classmethod
+    def of(cls, device: object, dtype: object) -> Place:
+        """Of torch's."""
+        return cls(str(device), str(dtype).removeprefix("torch."))
+
+
 class Scorer(Protocol):
     """Scores parts of a dataset."""
+
+    @property
+    def place(self) -> Place:
+        """Where."""
 
     def score(self, part: Part) -> PartScores:
         """All pairs of ``part``. A bad query or document is a Failure, the others are scored."""
@@ -68,6 +85,7 @@ class Reranked:
         """``dataset``: where parts come from."""
         self._reranker, self._dataset = reranker, dataset
         self._unreadable: dict[str, Failure] = {}
+        self.place = Place.of(reranker.state.model.device, reranker.state.model.dtype)
 
     def score(self, part: Part) -> PartScores:
         """See Scorer."""
@@ -118,6 +136,7 @@ class Cosines:
         """``dataset``: where parts come from. The instruction is for queries alone."""
         self._embedder, self._dataset = embedder, dataset
         self._queries: dict[str, NDArray[np.float32] | Failure] = {}
+        self.place = Place.of(embedder.device, embedder.dtype)
 
     def score(self, part: Part) -> PartScores:
         """See Scorer."""
@@ -160,6 +179,7 @@ class Order:
     def __init__(self, dataset: Dataset) -> None:
         """``dataset``: where parts come from."""
         self._places = places(dataset)
+        self.place = Place()
 
     def score(self, part: Part) -> PartScores:
         """See Scorer. Nothing fails: nothing is read."""

@@ -122,7 +122,7 @@ def systems(wanted: Wanted, dataset: Dataset) -> list[System]:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ConfigurationError(f"there are two rows called {', '.join(twice)}; leave one out")
-    if wanted.embedder is None and _is_visual(dataset):
+    if not _is_guided(wanted) and _is_visual(dataset):
         pruning = [s.name for s in found if s.profile and s.profile.keep_ratio < 1.0]
         if pruning:
             raise ConfigurationError(
@@ -178,6 +178,13 @@ def _profiles(wanted: Wanted) -> Iterator[Profile]:
         yield fitted
         if spec in wanted.ablated:
             yield from reductions(fitted, text.num_hidden_layers)
+
+
+def _is_guided(wanted: Wanted) -> bool:
+    """Whether something says which visual tokens to keep; the built-in model brings its own."""
+    from minireranker.models import BUILTIN
+
+    return wanted.embedder is not None or wanted.model == BUILTIN
 
 
 def _is_visual(dataset: Dataset) -> bool:

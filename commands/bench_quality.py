@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from minireranker.errors import ConfigurationError
+
 from .bench_output import check_target, clock, write_result
 
 if TYPE_CHECKING:
@@ -22,7 +24,7 @@ _DATA = (
 _INTERRUPTED = 130
 
 _Model = Annotated[
-    str | None, typer.Option("--model", "-m", help="A checkpoint directory or hub id.")
+    str | None, typer.Option("--model", "-m", help="A checkpoint directory, a hub id, or builtin.")
 ]
 _Profiles = Annotated[
     list[str] | None,
@@ -73,7 +75,8 @@ def quality(
 ) -> None:
     """nDCG, Hit@1, MRR and agreement with the dense run, by profile, with intervals.
 
-    Ctrl-C ends the measuring; what is finished by then is shown and written.
+    Ctrl-C ends the measuring; what is finished by then is shown and written. A model that fails
+    after another was measured costs its own row, and the exit code is 1.
     """
     from minireranker.bench.quality import QualityBench, run
     from minireranker.bench.quality_figures import Figures
@@ -82,6 +85,8 @@ def quality(
     from .bench_quality_output import show
 
     _check(out, png)
+    if model is None and (profiles or ablate):
+        raise ConfigurationError("profiles are of a model, and there is none; name it with --model")
     say = clock()
     dataset = _dataset(data, split, queries, depth, instruction, seed)
     wanted = Wanted(
@@ -97,13 +102,17 @@ def quality(
     bench = QualityBench(dataset, wanted, reference, Figures(seed, resamples))
     result = run(bench, say)
     say("interrupted" if result["interrupted"] else "done")
-    show(result)
-    if out is not None:
-        write_result(out, result)
-    if png is not None:
-        _draw(result, png)
+    try:
+        show(result)
+    finally:  # a reader that goes away (| head) costs no result
+        if out is not None:
+            write_result(out, result)
+        if png is not None:
+            _draw(result, png)
     if result["interrupted"]:
         raise typer.Exit(_INTERRUPTED)
+    if result["errors"]:
+        raise typer.Exit(1)
 
 
 def _check(out: Path | None, png: Path | None) -> None:

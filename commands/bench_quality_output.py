@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from .printable import printable
@@ -44,12 +45,20 @@ def show(result: Mapping[str, Any]) -> None:
 
 
 def _title(result: Mapping[str, Any]) -> str:
-    load = result["workload"]
-    return (
-        f"{printable(load['dataset'])}: {counted(load['queries'], 'query', 'queries')}, "
-        f"{counted(load['documents'], 'document', 'documents')}, "
-        f"{counted(load['pairs'], 'pair', 'pairs')}, on {result['machine']['cpu']}"
-    )
+    load, machine = result["workload"], result["machine"]
+    places = {(row["device"], row["dtype"]) for row in result["systems"].values()}
+    on_gpu = any(device and device.startswith("cuda") for device, _ in places)
+    dtypes = sorted({dtype for _, dtype in places if dtype})
+    model = load["model"] or load["embedder"]
+    said = [
+        *([printable(Path(model).name or model)] if model else []),
+        f"{printable(load['dataset'])}: {counted(load['queries'], 'query', 'queries')}",
+        counted(load["documents"], "document", "documents"),
+        counted(load["pairs"], "pair", "pairs"),
+        f"on {machine['gpu'] if on_gpu else machine['cpu']}",
+        *dtypes,
+    ]
+    return ", ".join(said)
 
 
 def _cells(name: str, row: Mapping[str, Any], *, is_reference: bool) -> list[str]:
@@ -104,6 +113,8 @@ def _remarks(result: Mapping[str, Any]) -> Iterator[str]:
     for lines, names in failures.items():
         yield f"{', '.join(names)}: {lines[0]}"
         yield from (f"  {line}" for line in lines[1:])
+    for name, reason in result["errors"].items():
+        yield printable(f"{name}: not measured: {reason}")
     if result["not_begun"]:
         yield f"interrupted; not begun: {', '.join(map(printable, result['not_begun']))}"
 

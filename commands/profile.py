@@ -80,7 +80,7 @@ def _list(profiles: dict[str, Profile], size: tuple[int, int] | None) -> Table:
         band = "all" if profile.band is None else f"{profile.band[0]} to {profile.band[1]}"
         fits = Text(_wants(profile)) if size is None else _verdict(profile, size)
         table.add_row(
-            name, exit_layer, band, f"{profile.keep_ratio:g}", profile.template.order, fits
+            Text(name), exit_layer, band, f"{profile.keep_ratio:g}", profile.template.order, fits
         )
     return table
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from minireranker.errors import ConfigurationError
 from minireranker.probe.settings import METRICS, ProbeSettings
 
 __all__ = ["probe"]
@@ -18,7 +19,9 @@ _Data = Annotated[
     str,
     typer.Argument(help="A folder as BEIR and MTEB have them, or JSONL of query, document, label."),
 ]
-_Model = Annotated[str, typer.Option("--model", "-m", help="A checkpoint directory or hub id.")]
+_Model = Annotated[
+    str, typer.Option("--model", "-m", help="A checkpoint directory, a hub id, or builtin.")
+]
 _Out = Annotated[
     Path, typer.Option(metavar="DIR", help="Where profile, curves and picture are written.")
 ]
@@ -26,6 +29,9 @@ _Profile = Annotated[str, typer.Option(help="Whose template and limits are probe
 _Embedder = Annotated[
     str | None,
     typer.Option("--embedder", "-e", help="An embedding checkpoint: adds the keep ratio curve."),
+]
+_Split = Annotated[
+    str | None, typer.Option(help="Which of several qrels: train, dev. Default: test.")
 ]
 _Queries = Annotated[int, typer.Option(min=1, help="At most so many queries, drawn at random.")]
 _Pairs = Annotated[int, typer.Option(min=2, help="At most so many pairs, shared evenly.")]
@@ -54,6 +60,7 @@ def probe(
     out: _Out = Path("probe"),
     profile: _Profile = "dense",
     embedder: _Embedder = None,
+    split: _Split = None,
     queries: _Queries = _DEFAULT.queries,
     pairs: _Pairs = _DEFAULT.pairs,
     blocked_pairs: _Blocked = _DEFAULT.blocked_pairs,
@@ -96,13 +103,18 @@ def probe(
         model,
         data,
         settings,
+        split=split,
         profile=profile,
         embedder=embedder,
         device=device,
         dtype=dtype,
         batch_tokens=batch_tokens,
     )
-    written = result.save(out, figure=figure)
+    try:
+        written = result.save(out, figure=figure)
+    except ConfigurationError:
+        show(result, ())  # what cannot be written should at least be read
+        raise
     show(result, written)
     if result.is_interrupted:
         raise typer.Exit(_INTERRUPTED)
@@ -110,8 +122,6 @@ def probe(
 
 def _check(out: Path, figure: bool) -> None:
     """What cannot be written or drawn should be known before the measuring, not after."""
-    from minireranker.errors import ConfigurationError
-
     from .bench_output import check_target
 
     if out.exists() and not out.is_dir():

@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from .printable import printable
+
 if TYPE_CHECKING:
     from minireranker.probe import ProbeResult
     from minireranker.probe.curves import Curve, Interval
@@ -23,7 +25,7 @@ def show(result: ProbeResult, written: Sequence[Path]) -> None:
     """Print everything on stdout; documents that failed and files written on stderr."""
     console, errors = Console(), Console(stderr=True)
     for line in result.failed[:_NAMED]:
-        errors.print(Text(f"not read: {line}", style="yellow"), soft_wrap=True)
+        errors.print(Text(printable(f"not read: {line}"), style="yellow"), soft_wrap=True)
     if len(result.failed) > _NAMED:
         errors.print(Text(f"not read: {len(result.failed) - _NAMED} more", style="yellow"))
     console.print(_layers(result))
@@ -38,7 +40,14 @@ def _layers(result: ProbeResult) -> Table:
     """By layers run; a blocked pathway is seen at the proposed exit."""
     data, model = result.facts["data"], result.facts["model"]
     title = f"{model['name']} on {data['name']}: {data['queries']} queries, {data['pairs']} pairs"
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    # Text, not str: a file's name is no markup.
+    table = Table(
+        title=Text(printable(title)),
+        title_justify="left",
+        box=None,
+        pad_edge=False,
+        header_style="bold",
+    )
     table.add_column("layer", justify="right")
     metrics = {"pair_accuracy": "pair accuracy", "auc": "AUC", "ndcg": "nDCG@10"}
     similarity, blocked = result.similarity.get("centred"), result.blocking[:1]

@@ -1,6 +1,6 @@
 """Models: checkpoints on disk, and the networks they fill."""
 
 from .checkpoint import Checkpoint
-from .hub import resolve
+from .hub import BUILTIN, resolve
 
-__all__ = ["Checkpoint", "resolve"]
+__all__ = ["BUILTIN", "Checkpoint", "resolve"]

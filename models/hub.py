@@ -1,36 +1,41 @@
-"""From what a caller names a model by to a directory: a path as it is, or a hub id downloaded."""
+"""From a model's name to its directory: built in, a path as it is, or a hub id downloaded."""
 
 from __future__ import annotations
 
 import os
 import re
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 from minireranker.errors import CheckpointError
 
+BUILTIN = "builtin"
+"""The name of the models inside the package (their card: models/builtin/README.md)."""
+
+Kind: TypeAlias = Literal["reranker", "embedder"]
+
+_BUILTIN = Path(__file__).with_name(BUILTIN)
 _WANTED = ["*.json", "*.safetensors", "*.txt", "*.jinja", "profiles/*.toml"]
 
 
-def resolve(name_or_path: str | os.PathLike[str]) -> Path:
-    """An existing directory, or the local snapshot of a hub id ``org/name`` (downloaded if needed).
+def resolve(name_or_path: str | os.PathLike[str], kind: Kind = "reranker") -> Path:
+    """A directory: ``"builtin"``, one that exists, or a snapshot of a hub id ``org/name``.
 
-    Raises CheckpointError, with the reason, for what is neither.
+    ``kind``: which of the two built-in models; a folder of that name is ``"./builtin"``. A hub id
+    is downloaded if needed. Raises CheckpointError, with the reason, for what is none of these.
     """
+    if name_or_path == BUILTIN:
+        return _BUILTIN / kind
     path = Path(name_or_path).expanduser()
     if path.is_dir():
         return path
     name = os.fspath(name_or_path)
-    if name == "builtin":
-        raise CheckpointError(
-            "this version ships no built-in model; make one with "
-            "`minireranker checkpoint synth --size tiny --out DIR` and pass DIR"
-        )
     if isinstance(name_or_path, str) and re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", name):
         return _download(name)
     found = "a file" if path.exists() else "no directory"
     raise CheckpointError(
         f"{name!r} is {found}, and no hub id (org/name) either; pass a checkpoint directory, or an "
-        "id such as Qwen/Qwen3-VL-Reranker-2B"
+        "id such as Qwen/Qwen3-VL-Reranker-2B, or 'builtin'"
     )
 
 

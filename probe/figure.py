@@ -51,7 +51,7 @@ def draw(result: ProbeResult, path: Path) -> None:
     rows = (len(panels) + 1) // 2
     figure = Figure(figsize=(11, 1 + 3.8 * rows), dpi=130, layout="constrained")
     FigureCanvasAgg(figure)
-    figure.suptitle(_title(result), fontsize=11, x=0.01, ha="left")
+    figure.suptitle(_title(result), fontsize=11, x=0.01, ha="left", parse_math=False)
     axes = list(figure.subplots(rows, 2, squeeze=False).flat)
     for panel, axis in zip(panels, axes, strict=False):
         panel(axis, result)

@@ -39,6 +39,7 @@ def probe(
     data: str | Path | Dataset,
     settings: ProbeSettings | None = None,
     *,
+    split: str | None = None,
     profile: str | Path | Profile = "dense",
     embedder: Embedder | str | Path | None = None,
     device: str | torch.device = "auto",
@@ -50,9 +51,9 @@ def probe(
 
     ``model``: a checkpoint, of which all layers are run, or a Reranker that has them all (then
     ``profile``, ``embedder``, ``device``, ``dtype`` and ``batch_tokens`` are its own). ``data``: a
-    Dataset, or what ``open_dataset`` reads. ``profile``: whose template and limits are probed and
-    proposed. ``embedder``: adds the keep ratio curve, as importances of the documents' own do.
-    Nothing is trained.
+    Dataset, or what ``open_dataset`` reads, of it ``split``. ``profile``: whose template and limits
+    are probed and proposed. ``embedder``: adds the keep ratio curve, as importances of the
+    documents' own do. Nothing is trained.
 
     Documents that cannot be read are named in the result. Ctrl-C ends the measuring: the result
     is of what was finished, and says so. Raises ConfigurationError for a reduced Reranker, and for
@@ -60,7 +61,7 @@ def probe(
     be read; NonFiniteScoreError; and as ``open_dataset`` and ``Reranker.from_pretrained`` do.
     """
     settings = settings or ProbeSettings()
-    dataset = data if isinstance(data, Dataset) else open_dataset(data)
+    dataset = data if isinstance(data, Dataset) else open_dataset(data, split=split)
     questions = sample(dataset, settings)
     if not questions:
         raise ConfigurationError(

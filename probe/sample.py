@@ -1,6 +1,7 @@
 """What is probed: queries drawn from a dataset, each with documents that are and are not relevant.
 
-Drawn at random from each query's candidates and judged documents; relevant ones are at most half.
+Drawn at random from each query's candidates and judged documents; relevant ones are at most half,
+and no query has so many that fewer than ``min_queries`` would share ``blocked_pairs``.
 Queries stand in random order, so that a run that is cut short has seen a fair sample.
 """
 
@@ -18,6 +19,9 @@ from minireranker.relevance.dataset import RELEVANT, Dataset
 
 from .quality import Floats, Judgements
 from .settings import ProbeSettings
+
+_LEAST = 10
+"""Documents of a query that the blocked passes' bound leaves it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +51,11 @@ def sample(data: Dataset, settings: ProbeSettings) -> list[Question]:
     names = list(data.queries)
     random.shuffle(names)
     count = min(settings.queries, settings.pairs // 2, len(names))
-    found = (_question(data, name, settings.pairs // count, random) for name in names)
+    size = settings.pairs // count
+    if count >= settings.min_queries:
+        # Else few queries would have long lists, and blocked passes too few of them to choose by.
+        size = min(size, max(_LEAST, settings.blocked_pairs // settings.min_queries))
+    found = (_question(data, name, size, random) for name in names)
     return list(islice((question for question in found if question.is_telling), count))
 
 

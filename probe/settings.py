@@ -22,7 +22,8 @@ class ProbeSettings:
     queries: int = 200
     """At most so many queries, drawn at random."""
     pairs: int = 4_000
-    """At most so many (query, document) pairs in all, as many for each query."""
+    """At most so many (query, document) pairs in all, as many for each query; fewer where else
+    ``blocked_pairs`` would be those of fewer than ``min_queries``."""
     blocked_pairs: int = 600
     """Of those, so many in the passes with a blocked pathway: two for every layer."""
     seed: int = 0
@@ -45,6 +46,7 @@ class ProbeSettings:
         """Check every value."""
         for name, low in (("queries", 1), ("pairs", 2), ("blocked_pairs", 2), ("step", 1)):
             self._require(name, getattr(self, name) >= low, f"{low} or more")
+        self._require("seed", self.seed >= 0, "0 or more")
         self._require("min_queries", self.min_queries >= 2, "2 or more")
         self._require("resamples", self.resamples >= 20, "20 or more")
         self._require("metric", self.metric in METRICS, f"one of {', '.join(METRICS)}")

@@ -7,13 +7,14 @@ judgments (``metrics``) or with another ranking (``agreement``), each with an in
 
 from .agreement import kendall_tau, overlap
 from .dataset import Dataset
-from .drawn import DrawnSettings, draw_dataset, drawn_queries
+from .drawn import DrawnQuery, DrawnSettings, draw_dataset, drawn_queries
 from .intervals import Interval, bootstrap
 from .metrics import hit, mrr, ndcg
 from .opening import open_dataset
 
 __all__ = [
     "Dataset",
+    "DrawnQuery",
     "DrawnSettings",
     "Interval",
     "bootstrap",

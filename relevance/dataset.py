@@ -38,6 +38,8 @@ class Dataset:
     is_ranked: bool = False
     """Whether the candidates' order is a retriever's. If not it is by a digest of the ids, so
     that a model that ties all scores gains nothing from the order of the file."""
+    is_listed: bool = False
+    """Whether a file says what is to be ranked; if not it is what was judged, or all there is."""
     source: Path | None = None
     """The folder or file it was read from."""
     unjudged: int = 0

@@ -24,7 +24,7 @@ from minireranker.scenes import (
     random_scene,
 )
 
-__all__ = ["DrawnSettings", "draw_dataset", "drawn_queries"]
+__all__ = ["DrawnQuery", "DrawnSettings", "draw_dataset", "drawn_queries"]
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ _FILES = {
     "queries.jsonl": "",
     "corpus.jsonl": "",
     "qrels/test.tsv": "query-id\tcorpus-id\tscore\n",
-    "candidates.tsv": "query-id\tcorpus-id\n",
+    "top_ranked.tsv": "query-id\tcorpus-id\n",
 }
 
 
@@ -109,7 +109,7 @@ def _add(folder: Path, name: str, drawn: DrawnQuery, lines: dict[str, list[str]]
         (folder / picture).parent.mkdir(parents=True, exist_ok=True)
         draw(scene).save(folder / picture)
         lines["corpus.jsonl"].append(json.dumps({"_id": document, "image": picture}))
-        lines["candidates.tsv"].append(f"{name}\t{document}")
+        lines["top_ranked.tsv"].append(f"{name}\t{document}")
         if fits:
             lines["qrels/test.tsv"].append(f"{name}\t{document}\t1")
 

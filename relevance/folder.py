@@ -5,15 +5,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Any
 
 from minireranker.engine.content import Document, Query
 from minireranker.errors import ConfigurationError, InputError
 
-from .choosing import chosen
+from .choosing import chosen, unordered
 from .content import content_fields, identifier, made
 from .dataset import RELEVANT, Dataset
 from .judgments import Listing, Place, read_candidates, read_qrels
-from .lines import read_lines
+from .lines import Line, read_lines
 
 __all__ = ["open_folder"]
 
@@ -21,21 +22,25 @@ log = logging.getLogger(__name__)
 
 _IDS = ("_id", "id")
 _ENDINGS = (".tsv", ".txt", ".trec", ".run", ".qrels", ".jsonl")
-_CANDIDATES = ("candidates", "top_ranked", "run")
+_UNORDERED = "top_ranked"
+"""MTEB's name of a list that says what is to be ranked, the relevant ones first in many."""
+_CANDIDATES = ("candidates", _UNORDERED, "run")
 
 
 def open_folder(folder: Path, split: str | None, only_candidates: bool) -> Dataset:
     """See ``open_dataset``."""
-    qrels = read_qrels(_qrels_file(folder, split))
+    file = _qrels_file(folder, split)
+    qrels = read_qrels(file)
     queries, instructions = _queries(folder / "queries.jsonl")
     _check_known(qrels.queries, queries, "query", "queries.jsonl")
-    listed = _listed(folder, split, queries, qrels)
+    found_split = None if file.parent == folder else file.stem
+    listed, is_ranked = _listed(folder, found_split, queries, qrels)
     named = {**qrels.documents, **(listed.documents if listed else {})}
     wanted = _wanted(qrels, listed) if only_candidates else None
     documents, seen = _documents(folder / "corpus.jsonl", wanted, named)
     _check_known(named, seen, "document", "corpus.jsonl")
     judged = qrels.numbers
-    candidates = listed.ordered() if listed else chosen(judged, documents)
+    candidates = _ordered(listed, is_ranked) if listed else chosen(judged, documents)
     unjudged = len(queries) - len(judged)
     if unjudged:
         log.info("%s: %d queries without judgments left out", folder, unjudged)
@@ -47,6 +52,7 @@ def open_folder(folder: Path, split: str | None, only_candidates: bool) -> Datas
         {name: candidates[name] for name in judged},
         {name: text for name, text in instructions.items() if name in judged},
         _instruction(folder),
+        is_ranked,
         listed is not None,
         folder,
         unjudged,
@@ -108,32 +114,54 @@ def _documents(
         if name in named:
             seen.add(name)
         if wanted is None or name in wanted:
-            documents[name] = made(Document, {**content_fields(row, line), "id": name}, line)
+            documents[name] = made(Document, {**_content(row, line), "id": name}, line)
     return documents, seen
+
+
+def _content(row: dict[str, Any], line: Line) -> dict[str, Any]:
+    """A document's fields. An empty text is one too: of BEIR's corpora some have such rows."""
+    if row.get("text") == "" and not any(row.get(name) for name in ("title", "image", "video")):
+        return {"text": ""}
+    return content_fields(row, line)
 
 
 def _listed(
     folder: Path, split: str | None, queries: Collection[str], qrels: Listing
-) -> Listing | None:
-    """What the candidates file says, for the judged queries; None where there is none."""
-    for name in _CANDIDATES:
-        found = _files(folder, name, split) or _files(folder, name, None)
-        if len(found) > 1:
-            names = ", ".join(path.relative_to(folder).as_posix() for path in found)
-            raise ConfigurationError(f"{folder}: there are {names}; leave one, or name a split")
-        if found:
-            break
-    else:
-        return None
-    listing = read_candidates(found[0])
+) -> tuple[Listing | None, bool]:
+    """What the candidates file says, None where there is none; whether in a retriever's order.
+
+    ``split``: of the judgments.
+    """
+    file = _candidates_file(folder, split)
+    if file is None:
+        return None, False
+    listing = read_candidates(file)
     _check_known(listing.queries, queries, "query", "queries.jsonl")
     for query, (path, number) in qrels.queries.items():
         if query not in listing.numbers:
             raise InputError(
-                f"{path}, line {number}: query {query!r} is judged, but {found[0]} lists no "
+                f"{path}, line {number}: query {query!r} is judged, but {file} lists no "
                 "candidates for it; add them, or leave its judgments out"
             )
-    return listing
+    is_list_alone = _UNORDERED in (file.stem, file.parent.name)
+    return listing, not is_list_alone or listing.scored == listing.numbers.keys()
+
+
+def _ordered(listed: Listing, is_ranked: bool) -> dict[str, list[str]]:
+    found = listed.ordered()
+    return found if is_ranked else {query: unordered(names) for query, names in found.items()}
+
+
+def _candidates_file(folder: Path, split: str | None) -> Path | None:
+    for name in _CANDIDATES:
+        found = _files(folder, name, split) if split else []
+        found = found or _files(folder, name, None)
+        if len(found) > 1:
+            names = ", ".join(path.relative_to(folder).as_posix() for path in found)
+            raise ConfigurationError(f"{folder}: there are {names}; leave one, or name a split")
+        if found:
+            return found[0]
+    return None
 
 
 def _wanted(qrels: Listing, listed: Listing | None) -> set[str] | None:

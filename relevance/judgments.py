@@ -30,6 +30,8 @@ class Listing:
     """A grade, or what candidates are ordered by (higher first)."""
     queries: dict[str, Place] = field(default_factory=dict)
     documents: dict[str, Place] = field(default_factory=dict)
+    scored: set[str] = field(default_factory=set)
+    """Queries whose candidates came with scores."""
 
     def add(self, query: str, document: str, number: float, line: Line) -> None:
         """Take over a row. Raises InputError where it contradicts an earlier one."""
@@ -83,19 +85,27 @@ def read_candidates(path: Path) -> Listing:
     for line, row in _rows(path):
         if isinstance(row, list):
             query, document, score = _run_row(row, line)
-            place = -float(len(listing.numbers.get(query, ())))
-            _list(listing, query, document, place if score is None else score, line)
+            _list(listing, query, document, score, line)
         else:
             query = identifier(row, (*_QUERY_NAMES, "_id", "id"), line)
-            for at, (document, score) in enumerate(_listed(row, line)):
-                _list(listing, query, document, -float(at) if score is None else score, line)
+            for document, score in _listed(row, line):
+                _list(listing, query, document, score, line)
     return listing
 
 
-def _list(listing: Listing, query: str, document: str, number: float, line: Line) -> None:
-    if document in listing.numbers.get(query, ()):
+def _list(listing: Listing, query: str, document: str, score: float | None, line: Line) -> None:
+    known = listing.numbers.get(query, {})
+    if document in known:
         raise line.wrong(f"document {document!r} is listed twice for query {query!r}; leave one")
-    listing.add(query, document, number, line)
+    if known and (query in listing.scored) != (score is not None):
+        raise line.wrong(
+            f"of query {query!r} some candidates have a score and some have none; write one for "
+            "each, or for none"
+        )
+    if score is not None:
+        listing.scored.add(query)
+    # The place in all of the file: a query may have several lines.
+    listing.add(query, document, -float(len(known)) if score is None else score, line)
 
 
 def _rows(path: Path) -> Iterator[tuple[Line, list[str] | dict[str, Any]]]:
@@ -125,7 +135,8 @@ def _run_row(row: list[str], line: Line) -> tuple[str, str, float | None]:
 def _listed(row: Mapping[str, Any], line: Line) -> Iterator[tuple[str, float | None]]:
     found = next((row[name] for name in _LIST_NAMES if name in row), None)
     if isinstance(found, dict):
-        yield from ((name, _number(score, line)) for name, score in found.items())
+        for name, score in found.items():
+            yield identifier({"id": name}, ("id",), line), _number(score, line)
     elif isinstance(found, list):
         for item in found:
             yield identifier({"id": item}, ("id",), line), None

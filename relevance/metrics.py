@@ -26,6 +26,10 @@ Run: TypeAlias = Mapping[str, Sequence[str]]
 _STEPS = 1_000
 """Grades that are fractions are taken in thousandths: trec_eval counts in whole numbers."""
 
+_LEVELS = 10**6
+"""The highest grade it is given: it keeps a count for every number up to it, and is silently wrong
+beyond 2 ** 31."""
+
 
 def ndcg(qrels: Qrels, run: Run, k: int = 10) -> dict[str, float]:
     """Normalised discounted cumulative gain of the first ``k``, 0 to 1, of each query of ``qrels``.
@@ -34,7 +38,9 @@ def ndcg(qrels: Qrels, run: Run, k: int = 10) -> dict[str, float]:
     MissingDependencyError, ConfigurationError for ``k``, InputError for a document listed twice.
     """
     grades = [grade for judged in qrels.values() for grade in judged.values()]
-    scale = 1 if all(float(grade).is_integer() for grade in grades) else _STEPS
+    scale: float = 1 if all(float(grade).is_integer() for grade in grades) else _STEPS
+    # What counts are the grades' proportions.
+    scale = min(scale, _LEVELS / max(1.0, *grades)) if grades else scale
     whole = {
         query: {name: max(round(grade * scale), 0) for name, grade in judged.items()}
         for query, judged in qrels.items()

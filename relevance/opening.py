@@ -24,9 +24,11 @@ def open_dataset(
     a JSONL file of labelled pairs, as for training: each distinct query and document is one.
 
     Candidates are those of the candidates file, else a query's judged documents where not all of
-    them are relevant, else every document there is. ``split``: which of several qrels; None:
-    "test", or the only one. ``only_candidates``: documents that no query has as a candidate are
-    not kept, which bounds memory where the corpus is large.
+    them are relevant, else every document there is. A file named ``top_ranked``, as MTEB has it,
+    says which they are; their order counts only with scores. ``split``: which of several qrels;
+    None: "test", or the only one; candidates of the same split go with it. ``only_candidates``:
+    documents that no query has as a candidate are not kept, which bounds memory where the corpus
+    is large.
 
     Raises ConfigurationError for a path that is no dataset and a split it does not have,
     InputError naming file and line for a row that cannot be understood or an id nobody has.

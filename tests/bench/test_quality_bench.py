@@ -78,6 +78,9 @@ def test_a_result_has_every_row_and_is_json(tiny: Path, quality_data: Dataset) -
     assert result["systems"]["mini"]["metrics"]["nDCG@10"]["difference"]["share"] > 0
     assert result["workload"]["pairs"] == 10
     assert result["machine"]["torch"]
+    places = {name: (row["device"], row["dtype"]) for name, row in result["systems"].items()}
+    assert places["retriever"] == (None, None)
+    assert places["embedder"] == places["mini"] == ("cpu", "float32")
     json.dumps(result, allow_nan=False)
 
 
@@ -168,3 +171,25 @@ def test_an_interrupt_keeps_the_systems_that_are_finished(
     assert result["systems"]["dense"]["queries"] == 3
     assert result["systems"]["mini"]["queries"] == 0
     json.dumps(result, allow_nan=False)
+
+
+def test_a_model_that_fails_costs_its_own_row(
+    tiny: Path, quality_data: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    score = Reranker.score_candidates
+
+    def failing(self: Reranker, *args: Any, **kwargs: Any) -> Any:
+        if self.profile.name == wanted.profiles[at]:
+            raise RuntimeError("out of memory")
+        return score(self, *args, **kwargs)
+
+    monkeypatch.setattr(Reranker, "score_candidates", failing)
+    wanted, at = Wanted(str(tiny), ("dense", "mini"), ("mini",)), 1
+    result = run(QualityBench(quality_data, wanted, figures=FEW), quiet)
+    assert list(result["systems"]) == ["retriever", "dense", "mini: exit only", "mini: band only"]
+    assert result["errors"] == {"mini": "out of memory"}
+    assert not result["interrupted"]
+    assert result["not_begun"] == []
+    at = 0
+    with pytest.raises(RuntimeError, match="out of memory"):
+        run(QualityBench(quality_data, wanted, figures=FEW), quiet)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from minireranker.bench.quality_chart import INK, MARK, OTHER, draw_quality
+from minireranker.bench.quality_chart import INK, MARK, OTHER, chart, draw_quality
 from minireranker.errors import ConfigurationError, MissingDependencyError
 
 
@@ -18,13 +18,22 @@ def row(mean: float, exit_layer: int | None = 4) -> dict[str, Any]:
     found = {"mean": mean, "low": mean - 0.1, "high": mean + 0.1}
     return {
         "exit": exit_layer,
+        "band": None if exit_layer is None else [2, exit_layer],
+        "keep": None if exit_layer is None else 0.5,
         "queries": 3,
         "metrics": dict.fromkeys(("nDCG@10", "Hit@1", "MRR@10"), found),
     }
 
 
 def result(**systems: dict[str, Any]) -> dict[str, Any]:
-    load = {"dataset": "a $b_{ $name", "queries": 3, "pairs": 9, "confidence": 0.95}
+    load = {
+        "dataset": "a $b_{ $name",
+        "model": "folder/tiny",
+        "embedder": None,
+        "queries": 3,
+        "pairs": 9,
+        "confidence": 0.95,
+    }
     return {"systems": systems, "reference": "dense", "workload": load, "interrupted": False}
 
 
@@ -91,3 +100,10 @@ def test_without_matplotlib_the_extra_is_named(
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(MissingDependencyError, match=r"minireranker\[quality\]"):
         draw_quality(result(dense=row(0.8)), tmp_path / "chart.png")
+
+
+def test_what_a_row_is_stands_beside_it() -> None:
+    figure = chart(result(embedder=row(0.5, None), mini=row(0.7) | {"queries": 2}))
+    labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert labels == ["embedder", "mini\nexit 4, band 2-4, keep 0.5, 2 of 3 queries"]
+    assert figure.get_suptitle().startswith("tiny on a $b_{ $name: 3 queries, 9 pairs")

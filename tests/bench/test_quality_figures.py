@@ -13,7 +13,7 @@ import pytest
 from minireranker.bench.quality_figures import Figures, ceiling
 from minireranker.bench.quality_parts import Part
 from minireranker.bench.quality_run import Outcome, measure
-from minireranker.bench.quality_scorers import Failure, Order, PartScores
+from minireranker.bench.quality_scorers import Failure, Order, PartScores, Place
 from minireranker.engine import Document, Query
 from minireranker.relevance import Dataset
 
@@ -25,6 +25,8 @@ LOST = 1 / math.log2(3)
 
 class Told:
     """A scorer that was told what to say; NaN is a document that fails."""
+
+    place = Place()
 
     def __init__(self, scores: Mapping[str, Mapping[str, float]], bad: str | None = None) -> None:
         self.scores, self.bad, self.parts = scores, bad, 0

@@ -40,7 +40,7 @@ def test_a_table_and_two_files(tiny: Path, pairs: Path, tmp_path: Path) -> None:
     found = run(pairs, "-m", tiny, "--ablate", "mini", "--out", out, "--png", png)
     assert found.exit_code == 0, found.output
     shown = words(found.stdout)
-    assert "pairs: 3 queries, 7 documents, 9 pairs" in shown
+    assert "tiny, pairs: 3 queries, 7 documents, 9 pairs" in shown
     for row in ("dense 7 0-7 1", "mini 4 2-4 1", "mini: exit only 4 0-4 1", "band only 7 2-7 1"):
         assert row in shown
     assert "mini - dense:" in shown
@@ -120,6 +120,30 @@ def test_what_cannot_be_is_known_before_anything_is_measured(
     assert found.exit_code == 2
     assert message in words(found.output)
     assert "1 of" not in found.output
+
+
+def test_a_model_that_fails_is_named_beside_the_others(
+    tiny: Path, pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    score = Reranker.score_candidates
+
+    def failing(self: Reranker, *args: Any, **kwargs: Any) -> Any:
+        if self.profile.name == "mini":
+            raise RuntimeError("out of memory")
+        return score(self, *args, **kwargs)
+
+    monkeypatch.setattr(Reranker, "score_candidates", failing)
+    out = tmp_path / "quality.json"
+    found = run(pairs, "-m", tiny, "--out", out)
+    assert found.exit_code == 1
+    assert "mini: not measured: out of memory" in words(found.stdout)
+    assert list(json.loads(out.read_text(encoding="utf-8"))["systems"]) == ["dense"]
+
+
+def test_profiles_without_a_model_are_refused(tiny: Path, pairs: Path) -> None:
+    found = run(pairs, "-e", tiny, "-p", "mini")
+    assert found.exit_code == 2
+    assert "profiles are of a model" in words(found.output)
 
 
 def test_a_row_that_cannot_be_read_is_named(tiny: Path, pairs: Path) -> None:

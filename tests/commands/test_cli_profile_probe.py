@@ -51,6 +51,7 @@ def test_a_table_and_three_files(tiny: Path, pairs: Path, tmp_path: Path) -> Non
     [
         (("--metric", "map"), "metric = 'map': allowed is one of pair_accuracy, auc, ndcg"),
         (("--profile", "none"), "no profile 'none'"),
+        (("--seed", "-1"), "seed = -1: allowed is 0 or more"),
     ],
 )
 def test_what_it_does_not_know(
@@ -77,3 +78,39 @@ def test_without_matplotlib(
     result = run(str(pairs), "-m", str(tiny), "--out", str(tmp_path), "--no-figure")
     assert result.exit_code == 0, result.output
     assert not (tmp_path / "probe.png").exists()
+
+
+def test_a_name_is_neither_markup_nor_mathematics(tiny: Path, pairs: Path, tmp_path: Path) -> None:
+    data = tmp_path / "a [red]$b_{ $c.jsonl"
+    data.write_bytes(pairs.read_bytes())
+    result = run(str(data), "-m", str(tiny), "--out", str(tmp_path / "found"))
+    assert result.exit_code == 0, result.output
+    assert "tiny on a [red]$b_{ $c: 4 queries" in " ".join(result.stdout.split())
+    assert (tmp_path / "found" / "probe.png").exists()
+
+
+def test_what_cannot_be_written_is_shown(tiny: Path, pairs: Path, tmp_path: Path) -> None:
+    (tmp_path / "probed.toml").mkdir()
+    result = run(str(pairs), "-m", str(tiny), "--out", str(tmp_path))
+    assert result.exit_code == 2
+    assert "name a folder that can be written" in " ".join(result.output.split())
+    assert "nothing to propose but the dense model" in " ".join(result.stdout.split())
+
+
+def test_a_split_is_probed_where_there_are_several(tiny: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "beir"
+    (folder / "qrels").mkdir(parents=True)
+    rows = [{"_id": f"d{at}", "text": f"document {at}"} for at in range(4)]
+    queries = [{"_id": f"q{at}", "text": f"query {at}"} for at in range(3)]
+    for name, listed in (("corpus", rows), ("queries", queries)):
+        text = "".join(json.dumps(row) + "\n" for row in listed)
+        (folder / f"{name}.jsonl").write_text(text, encoding="utf-8")
+    (folder / "qrels" / "train.tsv").write_text("q0\td0\t1\nq1\td1\t1\n", encoding="utf-8")
+    (folder / "qrels" / "dev.tsv").write_text("q2\td2\t1\n", encoding="utf-8")
+    options = (str(folder), "-m", str(tiny), "--out", str(tmp_path / "found"), "--no-figure")
+    result = run(*options)
+    assert result.exit_code == 2
+    assert "say which with a split" in " ".join(result.output.split())
+    result = run(*options, "--split", "train")
+    assert result.exit_code == 0, result.output
+    assert "tiny on beir: 2 queries, 8 pairs" in " ".join(result.stdout.split())

@@ -45,6 +45,18 @@ def test_sizes(queries: int, pairs: int, relevant: int, wanted: tuple[int, int, 
     assert all(len({d.id for d in q.documents}) == len(q.documents) for q in found)
 
 
+@pytest.mark.parametrize("queries", [20, 60, 129, 400])
+def test_blocked_passes_have_queries_enough_to_choose_by(queries: int) -> None:
+    """With the defaults, however long the lists are: a band could not be proposed else."""
+    settings = ProbeSettings()
+    found = sample(corpus(queries, 100, 1), settings)
+    pairs = sum(len(question.documents) for question in found[: settings.min_queries])
+    assert pairs <= settings.blocked_pairs
+    assert len(found) >= settings.min_queries
+    small = ProbeSettings(blocked_pairs=40)
+    assert {len(question.documents) for question in sample(corpus(queries, 100, 1), small)} == {10}
+
+
 def test_queries_that_tell_nothing_are_passed_over() -> None:
     data = corpus(20, 6, 2)
     for name in list(data.queries)[:15]:

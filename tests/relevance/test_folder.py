@@ -36,6 +36,7 @@ def test_queries_are_the_judged_ones(folder):
 def test_without_candidates_the_judged_or_all_are_ranked(folder):
     found = open_dataset(folder)
     assert not found.is_ranked
+    assert not found.is_listed
     assert sorted(found.candidates["q1"]) == ["d1", "d2"]
     assert sorted(found.candidates["q2"]) == ["d1", "d2", "d3", "d4"], "all judged are relevant"
 
@@ -61,11 +62,7 @@ def test_no_retriever_no_order_by_labels(tmp_path, write_folder, write_rows):
             '{"query-id": "q1", "candidates": ["d4", "d2"]}\n{"qid": "q2", "documents": '
             '{"d1": 1, "d3": 2.5}}\n',
         ),
-        (
-            "top_ranked.jsonl",
-            '{"query-id": "q1", "corpus-ids": ["d4", "d2"]}\n'
-            '{"query-id": "q2", "corpus-ids": ["d3", "d1"]}\n',
-        ),
+        ("top_ranked.tsv", "q1\td4\t9\nq1\td2\t8\nq2\td1\t1\nq2\td3\t2\n"),
     ],
 )
 def test_candidates_come_in_a_retrievers_order(folder, name, text, write_text):
@@ -74,6 +71,42 @@ def test_candidates_come_in_a_retrievers_order(folder, name, text, write_text):
     assert found.is_ranked
     assert found.candidates == {"q1": ["d4", "d2"], "q2": ["d3", "d1"]}
     assert found.pairs == 4
+
+
+def test_a_list_may_go_on_in_a_later_line(folder, write_rows):
+    lists = [("q1", ["d4", "d2"]), ("q2", ["d3"]), ("q1", ["d1", "d3"])]
+    rows = [{"query-id": query, "candidates": listed} for query, listed in lists]
+    write_rows(folder / "candidates.jsonl", rows)
+    assert open_dataset(folder).candidates["q1"] == ["d4", "d2", "d1", "d3"]
+
+
+def test_a_list_of_what_is_to_be_ranked_is_no_retrievers_order(tmp_path, write_folder, write_rows):
+    """MTEB's lists name the relevant documents first: order, and so ties and cuts, would tell."""
+    names = [f"d{at}" for at in range(40)]
+    rows = [f"q1\t{name}\t{int(at < 20)}\n" for at, name in enumerate(names)]
+    folder = write_folder(tmp_path / "reranking", "".join(rows))
+    write_rows(folder / "corpus.jsonl", [{"_id": name, "text": name} for name in names])
+    write_rows(folder / "top_ranked/test.jsonl", [{"query-id": "q1", "corpus-ids": names}])
+    found = open_dataset(folder)
+    assert not found.is_ranked
+    assert sorted(found.candidates["q1"]) == sorted(names)
+    assert 4 <= sum(int(name[1:]) < 20 for name in found.top(20).candidates["q1"]) <= 16
+
+
+def test_candidates_are_of_the_split_of_the_judgments(folder, write_text):
+    write_text(folder / "candidates" / "dev.tsv", "q3\td4\n")
+    write_text(folder / "candidates" / "test.tsv", "q1\td1\nq2\td3\n")
+    write_text(folder / "qrels" / "dev.tsv", "q3\td4\t1\n")
+    assert open_dataset(folder).candidates == {"q1": ["d1"], "q2": ["d3"]}
+    assert open_dataset(folder, split="dev").candidates == {"q3": ["d4"]}
+
+
+def test_a_document_without_a_word_is_one(folder, write_rows):
+    rows = [{"_id": f"d{at}", "title": "", "text": "" if at == 2 else "a"} for at in range(1, 5)]
+    write_rows(folder / "corpus.jsonl", rows)
+    found = open_dataset(folder).documents["d2"]
+    assert found.content.is_empty
+    assert not found.is_reference
 
 
 def test_only_candidates_leaves_the_rest_of_the_corpus(folder, write_text):
@@ -128,6 +161,7 @@ def test_instructions_are_the_datasets_or_the_querys_own(folder, write_rows, wri
         ("candidates.tsv", "q1\td1\nq8\td1\n", "candidates.tsv, line 2: query 'q8' is not in"),
         ("candidates.tsv", "q1\td1\n", "test.tsv, line 4: query 'q2' is judged, but"),
         ("candidates.tsv", "q1\td1\nq1\td1\nq2\td1\n", "line 2: document 'd1' is listed twice"),
+        ("candidates.tsv", "q1\td1\t3\nq1\td2\n", "line 2: of query 'q1' some candidates have"),
         ("candidates.tsv", "qid\tdocid\trank\nq1\td1\t1\n", "candidates.tsv, line 1: ranks"),
         ("candidates.trec", "q1 Q0 d1 1 0.5\n", "candidates.trec, line 1: 5 columns"),
         ("candidates.jsonl", '{"query-id": "q1"}\n', "candidates.jsonl, line 1: no candidates"),

@@ -54,6 +54,14 @@ def test_a_negative_grade_is_worth_nothing():
     assert ndcg({"a": {"x": -2.0, "y": 1.0}}, {"a": ["y", "x"]})["a"] == 1.0
 
 
+@pytest.mark.parametrize("unit", [1.0, 0.5, 1e6, 3e9, 1e15])
+def test_any_unit_of_grades_gives_the_same_gains(unit):
+    qrels = {"a": {"x": 3 * unit, "y": unit}}
+    ideal = 3 + 1 / math.log2(3)
+    worst = 1 + 3 / math.log2(3)
+    assert ndcg(qrels, {"a": ["y", "x"]})["a"] == pytest.approx(worst / ideal, abs=1e-5)
+
+
 def test_they_are_what_ir_measures_says_of_whole_grades():
     source = random.Random(3)
     names = [f"d{at}" for at in range(40)]

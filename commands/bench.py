@@ -9,10 +9,13 @@ import typer
 
 from .bench_cache import cache, codecs
 from .bench_embedder import embedder
+from .bench_kernels import kernels
 from .bench_maxsim import maxsim
 from .bench_metaembed import metaembed
 from .bench_output import check_target, clock, given_or_synthetic, write_result
+from .bench_precision import precision
 from .bench_quality import quality
+from .bench_scaling import scaling
 from .bench_train import train
 
 app = typer.Typer(help="Measure on this machine.", no_args_is_help=True)
@@ -21,7 +24,10 @@ app.command()(cache)
 app.command()(embedder)
 app.command()(metaembed)
 app.command()(maxsim)
+app.command()(kernels)
 app.command()(quality)
+app.command()(precision)
+app.command()(scaling)
 app.command()(train)
 
 

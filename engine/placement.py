@@ -2,10 +2,27 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 
 from minireranker.errors import ConfigurationError
 from minireranker.kernels.band_attention import BACKENDS, choose_backend
+from minireranker.kernels.band_attention import requirement as backend_requirement
+from minireranker.kernels.quantised import KINDS, Kind, requirement
+
+
+class Precision(NamedTuple):
+    """What a model is computed in."""
+
+    dtype: torch.dtype
+    products: Kind | None = None
+    """The decoder's, where they are in eight bits."""
+
+    @property
+    def name(self) -> str:
+        """That of the eight bits, else of the dtype."""
+        return self.products or str(self.dtype).removeprefix("torch.")
 
 
 def find_device(device: str | torch.device) -> torch.device:
@@ -22,6 +39,19 @@ def find_device(device: str | torch.device) -> torch.device:
         ) from error
     # The tensor's, not the one given: "cuda" has become "cuda:0", and entries are kept under it.
     return probe.device
+
+
+def find_precision(dtype: str | torch.dtype, stored: str, device: torch.device) -> Precision:
+    """``find_dtype``, or "int8" / "fp8": products in eight bits, the rest as by "auto".
+
+    Raises ConfigurationError.
+    """
+    for kind in KINDS:
+        if dtype == kind:
+            if reason := requirement(kind, device):
+                raise ConfigurationError(f"dtype {kind!r}: {reason}")
+            return Precision(find_dtype("auto", stored, device), kind)
+    return Precision(find_dtype(dtype, stored, device))
 
 
 def find_dtype(dtype: str | torch.dtype, stored: str, device: torch.device) -> torch.dtype:
@@ -45,6 +75,10 @@ def find_dtype(dtype: str | torch.dtype, stored: str, device: torch.device) -> t
 
 def find_backend(backend: str, device: torch.device) -> str:
     """The attention backend of that name. Raises ConfigurationError."""
-    if backend not in ("auto", *BACKENDS):
+    if backend == "auto":
+        return choose_backend(device)
+    if backend not in BACKENDS:
         raise ConfigurationError(f"backend {backend!r}: use one of {', '.join(BACKENDS)} or 'auto'")
-    return choose_backend(device) if backend == "auto" else backend
+    if reason := backend_requirement(backend, device):
+        raise ConfigurationError(reason)
+    return backend

@@ -1,5 +1,6 @@
 """Attention of packed suffix rows over a shared header, their document's K/V, and themselves."""
 
-from .api import BACKENDS, Extent, band_attention, choose_backend
+from .api import BACKENDS, band_attention, choose_backend, requirement
+from .call import Call, Extent
 
-__all__ = ["BACKENDS", "Extent", "band_attention", "choose_backend"]
+__all__ = ["BACKENDS", "Call", "Extent", "band_attention", "choose_backend", "requirement"]

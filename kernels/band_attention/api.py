@@ -1,4 +1,4 @@
-"""The contract of band attention: what every backend computes, checked once here.
+"""The contract of band attention: what every backend computes, and which one does it.
 
 A call packs R rows (one row: one (query, document) pair, or one segment being read). Row r has
 `q_len` query tokens, the last ones of its `k_len` own tokens, and sees, in this order,
@@ -6,40 +6,61 @@ A call packs R rows (one row: one (query, document) pair, or one segment being r
     header K/V (shared by every row) | prefix K/V of row r (its document) | own tokens, causally
 
 Causality is aligned at the end: query token i of row r sees own tokens 0 .. k_len - q_len + i.
-Source: method, section 3; the "extend" attention of serving engines has the same shape.
+Source: method, section 3; the "extend" attention of serving engines has the same shape. The
+arguments are checked in ``call.py``.
 """
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Sequence
-from typing import NamedTuple, TypeAlias
+import importlib.util
+from collections.abc import Sequence
+from typing import Literal, Protocol, cast, overload
 
 import torch
 from torch import Tensor
 
 from minireranker.errors import ConfigurationError
 
-Lengths: TypeAlias = Sequence[int]
+from .call import Call, Extent, Lengths
 
-
-class Extent(NamedTuple):
-    """K and V of consecutive tokens, [tokens, kv_heads, head_dim]; views into a pool are fine."""
-
-    k: Tensor
-    v: Tensor
-
-
-BACKENDS = ("reference", "sdpa", "packed")
+BACKENDS = ("reference", "sdpa", "packed", "flash", "xformers", "triton", "cuda")
 """reference: float64, defines the result. sdpa: torch's fused attention, row by row.
-packed: two matrix products a row, GQA groups folded into rows; fastest on CPUs."""
+packed: two matrix products a row, GQA groups folded into rows; fastest on CPUs.
+flash: three variable-length launches, merged. xformers: the same through that package.
+triton, cuda: one launch that reads every document once, quantised or not, where it lies."""
+
+
+class Backend(Protocol):
+    """What a backend's module has; see ``Call``."""
+
+    def attend(self, call: Call) -> tuple[Tensor, Tensor | None]:
+        """Output, zero at padding tokens, and the LSE if ``call`` wants it, -inf there."""
+
+    def requirement(self, device: torch.device) -> str | None:
+        """None if it can run on ``device``, else why not and what to do."""
 
 
 def choose_backend(device: torch.device) -> str:
     """The backend ``"auto"`` stands for on a device."""
-    return "packed" if device.type == "cpu" else "sdpa"
+    if device.type == "cpu":
+        return "packed"
+    if device.type != "cuda" or not torch.cuda.is_available():
+        return "sdpa"
+    recent = torch.cuda.get_device_capability(device) >= (8, 0)
+    return "triton" if recent and importlib.util.find_spec("triton") is not None else "sdpa"
 
 
+def requirement(backend: str, device: torch.device) -> str | None:
+    """None where ``backend`` can run, else a sentence: why not, and what to do.
+
+    Raises ConfigurationError for an unknown backend.
+    """
+    found = _find(backend)
+    return found if isinstance(found, str) else found.requirement(device)
+
+
+@overload
 def band_attention(
     q: Tensor,
     k: Tensor,
@@ -50,61 +71,74 @@ def band_attention(
     header: Extent | None = None,
     prefixes: Sequence[Extent | None] | None = None,
     backend: str = "auto",
-) -> Tensor:
+    return_lse: Literal[False] = False,
+) -> Tensor: ...
+@overload
+def band_attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    *,
+    cu_seqlens_q: Lengths,
+    cu_seqlens_k: Lengths,
+    header: Extent | None = None,
+    prefixes: Sequence[Extent | None] | None = None,
+    backend: str = "auto",
+    return_lse: Literal[True],
+) -> tuple[Tensor, Tensor]: ...
+def band_attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    *,
+    cu_seqlens_q: Lengths,
+    cu_seqlens_k: Lengths,
+    header: Extent | None = None,
+    prefixes: Sequence[Extent | None] | None = None,
+    backend: str = "auto",
+    return_lse: bool = False,
+) -> Tensor | tuple[Tensor, Tensor]:
     """Attention of every row's query tokens; scale is ``head_dim ** -0.5``.
 
     ``q`` [total_q, heads, head_dim]; ``k``, ``v`` [total_k, kv_heads, head_dim]: the rows' own
     tokens; ``heads`` is a multiple of ``kv_heads`` (GQA: query heads of a group are adjacent).
     ``cu_seqlens_q``, ``cu_seqlens_k``: R + 1 host integers, row r owns
     ``[cu_seqlens[r], cu_seqlens[r + 1])``. Tokens past the last row are padding: their output is
-    zero. ``prefixes``: one Extent (or None) a row.
+    zero. ``prefixes``: one Extent (or None) a row, maybe quantised; give rows of one document the
+    same object, next to each other, and some backends read it once.
 
-    Returns [total_q, heads, head_dim] in ``q``'s dtype. Mutates nothing. Raises ConfigurationError
-    for an unknown backend and ValueError for shapes that contradict each other.
+    Returns [total_q, heads, head_dim] in ``q``'s dtype; with ``return_lse`` also float32 [total_q,
+    heads], the natural log of the sum of the scaled scores' exponentials, -inf at padding. Mutates
+    nothing. Raises ConfigurationError for an unknown backend, or one that cannot run on ``q``'s
+    device or with its dtype, and ValueError for arguments that contradict each other.
     """
     name = choose_backend(q.device) if backend == "auto" else backend
+    found = _find(name)
+    reason = found if isinstance(found, str) else found.requirement(q.device)
+    if isinstance(found, str) or reason is not None:
+        raise ConfigurationError(reason)
+    extents = [None] * (len(cu_seqlens_q) - 1) if prefixes is None else list(prefixes)
+    out, lse = found.attend(
+        Call(q, k, v, cu_seqlens_q, cu_seqlens_k, header, extents, lse=return_lse)
+    )
+    if not return_lse:
+        return out
+    assert lse is not None, f"band_attention's backend {name!r} gave no LSE"
+    return out, lse
+
+
+def _find(name: str) -> Backend | str:
+    """The backend's module; why it cannot even be loaded where triton is missing."""
     if name not in BACKENDS:
         raise ConfigurationError(
             f"band_attention has no backend {name!r}; use one of {', '.join(BACKENDS)} or 'auto'"
         )
-    rows = len(cu_seqlens_q) - 1
-    extents = [None] * rows if prefixes is None else list(prefixes)
-    _check(q, k, v, cu_seqlens_q, cu_seqlens_k, header, extents)
-    run: Callable[..., Tensor] = importlib.import_module(f".{name}", __package__).attend
-    return run(q, k, v, cu_seqlens_q, cu_seqlens_k, header, extents)
-
-
-def _check(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    cu_q: Lengths,
-    cu_k: Lengths,
-    header: Extent | None,
-    extents: Sequence[Extent | None],
-) -> None:
-    if q.ndim != 3 or k.ndim != 3 or k.shape != v.shape or q.shape[2] != k.shape[2]:
-        raise ValueError(f"q {tuple(q.shape)}, k {tuple(k.shape)}, v {tuple(v.shape)} do not match")
-    if q.shape[1] % k.shape[1]:
-        raise ValueError(f"{q.shape[1]} query heads are not a multiple of {k.shape[1]} KV heads")
-    if len(cu_q) != len(cu_k) or len(extents) != len(cu_q) - 1:
-        raise ValueError(
-            f"{len(cu_q) - 1} rows of queries, {len(cu_k) - 1} of keys, {len(extents)} prefixes"
+    try:
+        return cast(Backend, importlib.import_module(f".{name}", __package__))
+    except ModuleNotFoundError as error:
+        if error.name != "triton":
+            raise
+        return (
+            f"band_attention's backend {name!r} needs the package triton: install it, or a CUDA "
+            "build of torch, which brings it; or take backend='auto'"
         )
-    if cu_q[0] != 0 or cu_k[0] != 0:
-        raise ValueError(f"cu_seqlens start at {cu_q[0]}, {cu_k[0]}: both start at 0")
-    if cu_q[-1] > q.shape[0] or cu_k[-1] > k.shape[0]:
-        raise ValueError(
-            f"cu_seqlens end at {cu_q[-1]}, {cu_k[-1]}: past the {q.shape[0]} packed query tokens "
-            f"or the {k.shape[0]} own tokens"
-        )
-    for row in range(len(extents)):
-        queries, keys = cu_q[row + 1] - cu_q[row], cu_k[row + 1] - cu_k[row]
-        if not 0 < queries <= keys:
-            raise ValueError(f"row {row} has {queries} query tokens and {keys} own tokens")
-    for extent in (header, *extents):
-        if extent is None:
-            continue
-        if extent.k.shape[1:] != k.shape[1:] or extent.v.shape != extent.k.shape:
-            shapes = f"{tuple(extent.k.shape)}, {tuple(extent.v.shape)}"
-            raise ValueError(f"K/V extent {shapes} beside keys {tuple(k.shape)}")

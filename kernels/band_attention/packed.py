@@ -8,41 +8,43 @@ blocks of queries, which bounds the score matrix.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
-from .api import Extent, Lengths
-from .rows import causal_mask, gather_keys
+from .call import Call
+from .rows import causal_mask, empty_lse, keys_of
 
 _BLOCK = 512
 """Query tokens a block: the score matrix of one KV head stays within the caches."""
 
 
-def attend(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    cu_q: Lengths,
-    cu_k: Lengths,
-    header: Extent | None,
-    prefixes: Sequence[Extent | None],
-) -> Tensor:
+def requirement(device: torch.device) -> str | None:
+    """None: it runs wherever torch does."""
+    return None
+
+
+def attend(call: Call) -> tuple[Tensor, Tensor | None]:
     """See ``band_attention``."""
-    out = torch.zeros_like(q)
-    for row, prefix in enumerate(prefixes):
-        start_k, stop_k = cu_k[row], cu_k[row + 1]
-        keys, values = gather_keys(header, prefix, Extent(k[start_k:stop_k], v[start_k:stop_k]))
-        for start in range(cu_q[row], cu_q[row + 1], _BLOCK):
-            stop = min(start + _BLOCK, cu_q[row + 1])
+    out, lse = torch.zeros_like(call.q), empty_lse(call)
+    for row in range(call.rows):
+        keys, values = keys_of(call, row, call.q.dtype)[:2]
+        last = call.cu_q[row + 1]
+        for start in range(call.cu_q[row], last, _BLOCK):
+            stop = min(start + _BLOCK, last)
+            block = slice(start, stop)
             # Tokens after the block's last query are out of sight: leave them out.
-            visible = keys.shape[1] - (cu_q[row + 1] - stop)
-            _attend_block(q[start:stop], keys[:, :visible], values[:, :visible], out[start:stop])
-    return out
+            visible = keys.shape[1] - (last - stop)
+            _attend_block(
+                call.q[block],
+                keys[:, :visible],
+                values[:, :visible],
+                out[block],
+                None if lse is None else lse[block],
+            )
+    return out, lse
 
 
-def _attend_block(q: Tensor, keys: Tensor, values: Tensor, out: Tensor) -> None:
+def _attend_block(q: Tensor, keys: Tensor, values: Tensor, out: Tensor, lse: Tensor | None) -> None:
     """Fill ``out`` [q_len, heads, head_dim]; the queries are the last tokens of ``keys``."""
     count, heads, dim = q.shape
     kv_heads, visible, _ = keys.shape
@@ -53,6 +55,8 @@ def _attend_block(q: Tensor, keys: Tensor, values: Tensor, out: Tensor) -> None:
     view = scores.view(kv_heads, group, count, visible)
     view[..., visible - count :] += causal_mask(count, count, scores)
     wide = torch.promote_types(scores.dtype, torch.float32)
+    if lse is not None:
+        lse.copy_(view.to(wide).logsumexp(-1).permute(2, 0, 1).reshape(count, heads))
     weights = torch.softmax(scores, dim=-1, dtype=wide).to(q.dtype)
     attended = torch.bmm(weights, values).view(kv_heads, group, count, dim)
     out.view(count, kv_heads, group, dim).copy_(attended.permute(2, 0, 1, 3))

@@ -2,35 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
-from .api import Extent, Lengths
-from .rows import causal_mask, gather_keys
+from .call import Call
+from .rows import causal_mask, empty_lse, keys_of
 
 
-def attend(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    cu_q: Lengths,
-    cu_k: Lengths,
-    header: Extent | None,
-    prefixes: Sequence[Extent | None],
-) -> Tensor:
+def requirement(device: torch.device) -> str | None:
+    """None: it runs wherever torch does."""
+    return None
+
+
+def attend(call: Call) -> tuple[Tensor, Tensor | None]:
     """See ``band_attention``; this defines its result."""
-    out = torch.zeros_like(q)
-    group = q.shape[1] // k.shape[1]
-    for row, prefix in enumerate(prefixes):
-        span_q, span_k = slice(cu_q[row], cu_q[row + 1]), slice(cu_k[row], cu_k[row + 1])
-        keys, values = gather_keys(header, prefix, Extent(k[span_k], v[span_k]))
-        keys = keys.double().repeat_interleave(group, dim=0)  # [heads, tokens, head_dim]
-        values = values.double().repeat_interleave(group, dim=0)
-        queries = q[span_q].double().transpose(0, 1)
-        scores = queries @ keys.transpose(1, 2) * q.shape[2] ** -0.5
-        own = span_k.stop - span_k.start
+    out, lse = torch.zeros_like(call.q), empty_lse(call)
+    for row in range(call.rows):
+        span = slice(call.cu_q[row], call.cu_q[row + 1])
+        gathered = keys_of(call, row, torch.float64)
+        keys = gathered.k.repeat_interleave(call.group, dim=0)  # [heads, tokens, head_dim]
+        values = gathered.v.repeat_interleave(call.group, dim=0)
+        queries = call.q[span].double().transpose(0, 1)
+        scores = queries @ keys.transpose(1, 2) * call.scale
+        own = call.cu_k[row + 1] - call.cu_k[row]
         scores[..., -own:] += causal_mask(queries.shape[1], own, scores)
-        out[span_q] = (scores.softmax(-1) @ values).transpose(0, 1).to(q.dtype)
-    return out
+        out[span] = (scores.softmax(-1) @ values).transpose(0, 1).to(call.q.dtype)
+        if lse is not None:
+            lse[span] = scores.logsumexp(-1).T.float()
+    return out, lse

@@ -11,7 +11,7 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from minireranker.kernels.band_attention import Extent, band_attention
+from minireranker.kernels.band_attention import Call, Extent, band_attention
 
 NAN = float("nan")
 
@@ -52,13 +52,40 @@ class Case:
             backend=backend,
         )
 
+    def attend_lse(self, backend: str) -> tuple[Tensor, Tensor]:
+        """Output and LSE."""
+        return band_attention(
+            self.q,
+            self.k,
+            self.v,
+            cu_seqlens_q=self.cu_q,
+            cu_seqlens_k=self.cu_k,
+            header=self.header,
+            prefixes=self.prefixes,
+            backend=backend,
+            return_lse=True,
+        )
+
+    def call(self, *, lse: bool = False) -> Call:
+        """The same as backends get it."""
+        parts = (self.q, self.k, self.v, self.cu_q, self.cu_k, self.header, self.prefixes)
+        return Call(*parts, lse=lse)
+
     def tensors(self) -> list[Tensor]:
         extents = [extent for extent in (self.header, *self.prefixes) if extent is not None]
-        return [self.q, self.k, self.v, *(part for extent in extents for part in extent)]
+        parts = [part for extent in extents for part in extent if part is not None]
+        return [self.q, self.k, self.v, *parts]
 
     def to(self, target: torch.dtype | torch.device) -> Case:
         def moved(extent: Extent | None) -> Extent | None:
-            return None if extent is None else Extent(*(part.to(target) for part in extent))
+            if extent is None:
+                return None
+            # A quantised extent keeps its numbers when the queries change their dtype.
+            keep = extent.k_scale is not None and isinstance(target, torch.dtype)
+            kept = (
+                extent if keep else (None if part is None else part.to(target) for part in extent)
+            )
+            return Extent(*kept)
 
         return dataclasses.replace(
             self,
@@ -66,6 +93,16 @@ class Case:
             header=moved(self.header),
             prefixes=[moved(extent) for extent in self.prefixes],
         )
+
+    def sharing(self) -> Case:
+        """Every second row has the prefix of the one before, the same object."""
+        shared = [self.prefixes[row - row % 2] for row in range(len(self.prefixes))]
+        return dataclasses.replace(self, prefixes=shared)
+
+    def quantised(self, dtype: torch.dtype) -> Case:
+        """Prefixes in int8 or float8 with a scale a token and head; shared ones stay shared."""
+        made = {id(extent): _quantised(extent, dtype) for extent in self.prefixes}
+        return dataclasses.replace(self, prefixes=[made[id(extent)] for extent in self.prefixes])
 
     def only(self, row: int) -> Case:
         """The call of one row alone, on views of the same tensors."""
@@ -80,6 +117,24 @@ class Case:
             self.header,
             [self.prefixes[row]],
         )
+
+
+def _quantised(extent: Extent | None, dtype: torch.dtype) -> Extent | None:
+    """Scales lie among NaN; so do float8 numbers, and int8 ones among the largest."""
+    if extent is None:
+        return None
+    top = 127 if dtype is torch.int8 else 448
+    tokens, heads, dim = extent.k.shape
+    numbers = torch.full((2, tokens + 3, heads, dim), 127 if dtype is torch.int8 else NAN).to(dtype)
+    scales = torch.full((2, tokens + 3, heads), NAN)
+    for at in (0, 1):
+        values = extent[at].float()
+        scale = values.abs().amax(2) / top
+        codes = values / scale[:, :, None]
+        numbers[at, 2 : tokens + 2] = (codes.round() if dtype is torch.int8 else codes).to(dtype)
+        scales[at, 2 : tokens + 2] = scale
+    k, v = numbers[:, 2 : tokens + 2]
+    return Extent(k, v, *scales[:, 2 : tokens + 2])
 
 
 def _case(shape: Shape, seed: int = 0, dtype: torch.dtype = torch.float32) -> Case:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -14,11 +15,14 @@ from hypothesis import strategies as st
 
 from minireranker.errors import ConfigurationError
 from minireranker.kernels.band_attention import (
-    BACKENDS,
     Extent,
     band_attention,
     choose_backend,
+    requirement,
 )
+
+BACKENDS = ("reference", "sdpa", "packed")
+"""Those that run on a CPU; the others have files of their own."""
 
 
 def everything(case: Any) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -58,6 +62,18 @@ def one_by_one(case: Any) -> np.ndarray[Any, Any]:
     return out
 
 
+def log_sums(case: Any) -> np.ndarray[Any, Any]:
+    """The log of the sum of exponentials for each (query token, head), in float64."""
+    keys, _, mask = (part.numpy() for part in everything(case))
+    group = case.q.shape[1] // case.k.shape[1]
+    out = np.zeros((case.cu_q[-1], case.q.shape[1]))
+    for token, seen in enumerate(mask):
+        for head in range(case.q.shape[1]):
+            scores = keys[seen, head // group] @ case.q[token, head].numpy()
+            out[token, head] = np.log(np.exp(scores / np.sqrt(case.q.shape[2])).sum())
+    return out
+
+
 @settings(max_examples=20, deadline=None)
 @given(data=st.data())
 def test_the_reference_is_one_softmax_over_what_a_query_sees(
@@ -67,6 +83,8 @@ def test_the_reference_is_one_softmax_over_what_a_query_sees(
     out = case.attend("reference")
     np.testing.assert_allclose(out.numpy(), one_by_one(case), rtol=0, atol=1e-13)
     keys, values, mask = everything(case)
+    _, lse = case.attend_lse("reference")
+    np.testing.assert_allclose(lse[: case.cu_q[-1]].numpy(), log_sums(case), rtol=1e-6, atol=1e-6)
     fused = F.scaled_dot_product_attention(
         case.q[None, : case.cu_q[-1]].transpose(1, 2),
         keys[None].transpose(1, 2),
@@ -116,7 +134,8 @@ def test_an_empty_prefix_is_no_prefix(
 
 def test_auto_is_the_backend_of_the_device(shape_of: Any, case_of: Callable[..., Any]) -> None:
     assert choose_backend(torch.device("cpu")) == "packed"
-    assert choose_backend(torch.device("cuda", 0)) == "sdpa"
+    if not torch.cuda.is_available():
+        assert choose_backend(torch.device("cuda", 0)) == "sdpa"
     case = case_of(shape_of([(3, 5, 4)], 2, 4, 2, 8))
     assert torch.equal(case.attend("auto"), case.attend("packed"))
 
@@ -125,11 +144,31 @@ def test_an_unknown_backend_is_named_with_those_there_are(
     shape_of: Any, case_of: Callable[..., Any]
 ) -> None:
     case = case_of(shape_of([(1, 1, None)], None, 1, 1, 8))
-    with pytest.raises(ConfigurationError, match=r"'flash'.*reference, sdpa, packed or 'auto'"):
-        case.attend("flash")
+    with pytest.raises(ConfigurationError, match=r"'fused'.*reference, sdpa, .*, cuda or 'auto'"):
+        case.attend("fused")
+
+
+@pytest.mark.parametrize("backend", ["flash", "xformers"])
+def test_what_needs_a_gpu_says_so(shape_of: Any, case_of: Callable[..., Any], backend: str) -> None:
+    reason = requirement(backend, torch.device("cpu"))
+    assert reason is not None
+    assert reason.endswith("runs on CUDA devices, not on cpu; take backend='auto'")
+    case = case_of(shape_of([(1, 1, None)], None, 1, 1, 8))
+    with pytest.raises(ConfigurationError, match=re.escape(reason)):
+        case.attend(backend)
+    if not torch.cuda.is_available():
+        assert "needs a GPU" in str(requirement(backend, torch.device("cuda", 0)))
+    with pytest.raises(ConfigurationError, match="no backend 'fused'"):
+        requirement("fused", torch.device("cpu"))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_what_runs_on_a_cpu_asks_for_nothing(backend: str) -> None:
+    assert requirement(backend, torch.device("cpu")) is None
 
 
 K = torch.zeros(6, 2, 8)
+K8, SCALE = K.to(torch.int8), torch.ones(6, 2)
 WRONG: list[tuple[dict[str, Any], str]] = [
     ({"q": torch.zeros(6, 32)}, r"q \(6, 32\), k \(6, 2, 8\)"),
     ({"k": torch.zeros(6, 2, 8, 1)}, r"k \(6, 2, 8, 1\)"),
@@ -151,6 +190,22 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"prefixes": [None, Extent(torch.zeros(4, 2, 9), K)]}, r"\(4, 2, 9\).*\(6, 2, 8\)"),
     ({"header": Extent(torch.zeros(4, 2, 8), torch.zeros(3, 2, 8))}, r"\(4, 2, 8\).*\(3, 2, 8\)"),
     ({"cu_seqlens_q": [], "cu_seqlens_k": []}, "-1 rows"),
+    ({"k": K.double(), "v": K.double()}, "k is torch.float64 on cpu, q torch.float32"),
+    ({"v": K.double()}, "v is torch.float64"),
+    ({"header": Extent(K.double(), K)}, "extent of torch.float64 without scales"),
+    ({"header": Extent(K, K8)}, "extent of torch.int8 without scales"),
+    ({"header": Extent(K8, K8, SCALE, SCALE)}, "header has scales"),
+    ({"prefixes": [None, Extent(K, K8, SCALE, SCALE)]}, "extent of torch.float32 with scales"),
+    ({"prefixes": [None, Extent(K8, K8, SCALE)]}, "one of k_scale and v_scale"),
+    ({"prefixes": [None, Extent(K, K, None, SCALE)]}, "one of k_scale and v_scale"),
+    ({"prefixes": [Extent(K8, K8, SCALE, SCALE.double()), None]}, "scales torch.float64"),
+    (
+        {"prefixes": [Extent(K8, K8, SCALE[:5], SCALE), None]},
+        r"\(5, 2\) .* \(6, 2, 8\); .*\(6, 2\)",
+    ),
+    ({"prefixes": [None, Extent(K.to("meta"), K)]}, "extent on meta, q on cpu"),
+    ({"prefixes": [Extent(K8, K8, SCALE, SCALE.to("meta")), None]}, "scales on meta"),
+    ({"prefixes": [None, Extent(K.mT.contiguous().mT, K)]}, r"strides \(16, 1, 2\); the last"),
 ]
 
 

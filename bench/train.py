@@ -102,7 +102,8 @@ def _form(bench: TrainBench, name: str, profile: str | Profile) -> _Form:
     from minireranker.train.settings import Lora, TrainSettings
     from minireranker.train.trained import Trained
 
-    state = Reranker.from_pretrained(bench.model, profile=profile, dtype=bench.dtype).state
+    loaded = Reranker.from_pretrained(bench.model, profile=profile, dtype=bench.dtype, fused=False)
+    state = loaded.state
     settings = TrainSettings(bench.model, ("-",), "-", lora=Lora(rank=bench.rank, dropout=0.0))
     trained = Trained(state, settings)
     optimizer = Optimizer(trained.masters, settings)

@@ -57,8 +57,9 @@ class Embedder:
     ) -> Self:
         """Load a checkpoint, all its decoder layers.
 
-        ``name``: a directory or a hub id. ``limits``: sizes at which inputs are read; None: the
-        published ones. ``instruction``: where a call brings none; None: the published default.
+        ``name``: a directory, a hub id, or "builtin". ``limits``: sizes at which inputs are read;
+        None: the published ones. ``instruction``: where a call brings none; None: the published
+        default.
         ``batch_tokens`` bounds the rows of one pass; one input may exceed it alone. ``lazy``: the
         weights are read once something is embedded. Raises CheckpointError and ConfigurationError.
         """

@@ -90,7 +90,7 @@ def open_model(
         require_unicode(asked)
     except InputError as error:
         raise ConfigurationError(f"instruction {asked!r}: {error}") from error
-    checkpoint = Checkpoint.open(resolve(str(name)))
+    checkpoint = Checkpoint.open(resolve(str(name), "embedder"))
     place = find_device(device)
     number = find_dtype(dtype, checkpoint.config.dtype, place)
     attention = find_backend(backend, place)

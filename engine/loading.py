@@ -11,14 +11,14 @@ import torch
 from minireranker.cache import Cache, Catalog, Namespace
 from minireranker.configs import Profile, resolve_profile
 from minireranker.errors import ConfigurationError, InputError, ProfileError, TooLongError
-from minireranker.models import Checkpoint, resolve
+from minireranker.models import BUILTIN, Checkpoint, resolve
 from minireranker.models.layout import is_beyond
 from minireranker.models.loading import load_model
 
 from .embedder import Embedder
 from .embedding_model import LIMITS as EMBEDDER_LIMITS
 from .library import Library
-from .placement import find_backend, find_device, find_dtype
+from .placement import find_backend, find_device, find_precision
 from .prefix import Band
 from .progress import Progress
 from .prompt import Prompt
@@ -37,6 +37,7 @@ def load_state(
     cache: Cache | str | Path | None,
     batch_tokens: int,
     backend: str,
+    fused: bool | None,
     progress: bool | None,
 ) -> EngineState:
     """Check every argument, then load. See ``Reranker.from_pretrained`` for meaning and errors."""
@@ -52,7 +53,7 @@ def load_state(
         checkpoint=checkpoint.path,
     )
     place = find_device(device)
-    number = find_dtype(dtype, checkpoint.config.dtype, place)
+    precision = find_precision(dtype, checkpoint.config.dtype, place)
     attention = find_backend(backend, place)
     vocabulary = checkpoint.tokenizer_json()
     tokenizer = TextTokenizer(vocabulary)
@@ -61,30 +62,38 @@ def load_state(
     assert fitted.exit_layer is not None, "for_model fills it in"
     assert fitted.band is not None, "for_model fills it in"
     prompt = _prompt(tokenizer, fitted)
+    if embedder is None and str(name) == BUILTIN:
+        embedder = BUILTIN
+    if precision.products:
+        dtype = precision.dtype
     guide = _embedder(embedder, fitted, place, dtype, attention, progress)
+    packed = precision.products is None and (place.type == "cuda" if fused is None else fused)
     with Progress("loading", _bytes_read(checkpoint, fitted.exit_layer), progress) as bar:
         model = load_model(
             checkpoint,
             fitted.exit_layer,
             answers=(tokenizer.yes, tokenizer.no),
-            dtype=number,
+            dtype=precision.dtype,
+            products=precision.products,
+            fused=packed,
             device=place,
             step=bar.advance,
         )
-    identity = {
+    identity: dict[str, str | bytes | int] = {
         "weights": checkpoint.digest(),
         "tokenizer": hashlib.sha256(vocabulary.encode()).hexdigest(),
         "pixels": f"{checkpoint.pixel_mean}{checkpoint.pixel_std}",
         "profile": fitted.digest(),
-        "dtype": str(number),
+        "dtype": precision.products or str(precision.dtype),
         # The kind, not the number: cuda:0 and cuda:1 of one machine compute the same bits.
         "device": place.type,
         "backend": attention,
         "codec": kept.codec,
         # What it keeps of a picture is known from its file alone, so whose choice it was counts.
         "guide": guide.identity if guide and fitted.keep_ratio < 1.0 else "",
+        **({"layers": "fused"} if packed else {}),
     }
-    label = f"{name}, {fitted.name}, {str(number).removeprefix('torch.')}, {kept.codec}"
+    label = f"{name}, {fitted.name}, {precision.name}, {kept.codec}"
     if fitted.keep_ratio < 1.0:
         label += f", keep {fitted.keep_ratio:g}" + (f" by {guide.checkpoint.name}" if guide else "")
     namespace = Namespace(identity, "", label)

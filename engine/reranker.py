@@ -53,18 +53,22 @@ class Reranker:
         cache: Cache | str | Path | None = None,
         batch_tokens: int = 4_096,
         backend: str = "auto",
+        fused: bool | None = None,
         progress: bool | None = None,
     ) -> Self:
         """Load a checkpoint in the published Qwen3-VL-Reranker (or -Instruct) layout.
 
-        ``name``: a directory or a hub id. ``profile``: a name, a TOML path, or a Profile.
+        ``name``: a directory, a hub id, or "builtin", a small model that knows drawn figures and
+        brings its own embedder. ``profile``: a name, a TOML path, or a Profile.
         ``embedder``: an Embedder or its checkpoint, whose attention says which visual tokens are
         kept where a document brings no importances. ``keep_ratio``: instead of the profile's; 1.0
         keeps all and needs no embedder.
-        ``dtype``: "auto" is the checkpoint's where the device computes it fast, else float32.
+        ``dtype``: "auto" is the checkpoint's where the device computes it fast, else float32;
+        "int8" (CPUs) and "fp8" (CUDA) take the decoder's products in eight bits.
         ``cache``: a Cache, a folder to keep entries in, or None: 4 GiB of memory.
         ``batch_tokens`` bounds the rows of one pass.
-        ``backend``: of band attention. ``progress``: a bar on stderr after two seconds; None: only
+        ``backend``: of band attention. ``fused``: packed weights and fewer passes, which cannot be
+        trained; None: on a GPU. ``progress``: a bar on stderr after two seconds; None: only
         on a terminal. Raises CheckpointError, ConfigurationError (its subclasses
         UnknownProfileError and ProfileError where the profile is at fault), CacheError for a folder
         that cannot be used.
@@ -80,6 +84,7 @@ class Reranker:
                 cache=cache,
                 batch_tokens=batch_tokens,
                 backend=backend,
+                fused=fused,
                 progress=progress,
             ),
             str(name),
@@ -121,11 +126,10 @@ class Reranker:
         embedder = self._state.embedder
         guide = f" by {embedder.checkpoint.name}" if embedder and profile.keep_ratio < 1 else ""
         threads = f", {torch.get_num_threads()} threads" if model.device.type == "cpu" else ""
-        dtype = str(model.dtype).removeprefix("torch.")
         return (
             f"{self._name}: profile {profile.name} (exit {profile.exit_layer} of "
             f"{model.config.text.num_hidden_layers}, band {profile.band}, keep "
-            f"{profile.keep_ratio:g}{guide}), {model.device}, {dtype}{threads}"
+            f"{profile.keep_ratio:g}{guide}), {model.device}, {model.precision}{threads}"
         )
 
     @torch.inference_mode()

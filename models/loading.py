@@ -6,8 +6,12 @@ from collections.abc import Callable
 
 import torch
 
+from minireranker.kernels.quantised import Kind
+
 from .checkpoint import Checkpoint
 from .qwen3_vl import Decoder, Qwen3VL, VisionTower
+from .qwen3_vl.fused import fuse
+from .qwen3_vl.quantised import quantise
 from .weights import load_module, load_rows
 
 
@@ -18,13 +22,15 @@ def load_model(
     answers: tuple[int, int] | None,
     dtype: torch.dtype,
     device: torch.device,
+    products: Kind | None = None,
+    fused: bool = False,
     step: Callable[[int], None] = lambda nbytes: None,
 ) -> Qwen3VL:
     """The tower, ``layers`` decoder layers, and the head ``w_yes - w_no`` in float32.
 
-    ``answers``: token ids of yes and no; None: an embedding model, which has no head. ``step`` is
-    told the bytes of every tensor read. Raises CheckpointError naming every tensor that does not
-    fit.
+    ``answers``: token ids of yes and no; None: an embedding model, which has no head. ``products``:
+    the decoder's in eight bits; else ``fused``: its layers packed. ``step`` is told the bytes of
+    every tensor read. Raises CheckpointError naming every tensor that does not fit.
     """
     with torch.device("meta"):
         vision = VisionTower(checkpoint.config.vision)
@@ -35,4 +41,8 @@ def load_model(
     if answers is not None:
         rows = load_rows(checkpoint.weights, checkpoint.head_names, answers, device=device)
         head = rows[0] - rows[1]
-    return Qwen3VL(checkpoint.config, vision.eval(), decoder.eval(), head)
+    if products is not None:
+        quantise(decoder, products)
+    elif fused:
+        fuse(decoder)
+    return Qwen3VL(checkpoint.config, vision.eval(), decoder.eval(), head, products)

@@ -15,6 +15,7 @@ from minireranker.engine.reranker import Reranker
 from minireranker.engine.state import EngineState
 from minireranker.errors import ConfigurationError
 from minireranker.models.checkpoint import Checkpoint
+from minireranker.relevance.dataset import RELEVANT
 
 from .examples import Examples, read_examples
 from .export import is_written, write_merged
@@ -24,7 +25,7 @@ from .lora import require_peft
 from .plan import Bound, Group, batches, grouped, steps
 from .processes import Processes
 from .repeatable import repeatable
-from .run_folder import RunFolder
+from .run_folder import STATE, RunFolder
 from .settings import TrainSettings
 from .survey import Skipped, Survey, take_survey
 from .teacher import teacher_scores
@@ -63,9 +64,10 @@ def train(settings: TrainSettings) -> TrainResult:
     """
     if settings.method == "lora":
         require_peft()
-    examples = read_examples(settings.data)
+    examples = read_examples(settings.data, to_train=True)
+    _warn_of_one_answer(examples)
     held_out = read_examples(settings.held_out) if settings.held_out else None
-    processes = Processes()
+    processes = Processes(settings.device)
     if processes.rank:
         settings = dataclasses.replace(settings, progress=False)
     reranker = Reranker.from_pretrained(
@@ -75,14 +77,29 @@ def train(settings: TrainSettings) -> TrainResult:
         keep_ratio=settings.keep_ratio,
         device=processes.device(settings.device),
         dtype=settings.dtype,
+        fused=False,
         progress=settings.progress,
     )
     state = reranker.state
+    if state.model.products is not None:
+        raise ConfigurationError(
+            f"{settings.dtype} weights cannot be trained; pass dtype='bfloat16' or 'float32'"
+        )
     if state.model.dtype is torch.float16:
         raise ConfigurationError("float16 has too little range to train in; pass dtype='bfloat16'")
     folder = _folder(settings, state, examples, held_out, processes)
     with repeatable(state.model.device):
         return _Run(settings, state, examples, held_out, folder, processes)()
+
+
+def _warn_of_one_answer(examples: Examples) -> None:
+    relevant = sum(pair.label >= RELEVANT for pair in examples.pairs)
+    if relevant in (0, len(examples.pairs)):
+        _LOG.warning(
+            "all %d pairs have a label %s: what is learned from them alone is to give one answer "
+            "to everything; add others (train mine finds negatives)",
+            *(len(examples.pairs), f"of {RELEVANT} or more" if relevant else f"below {RELEVANT}"),
+        )
 
 
 def _folder(
@@ -100,8 +117,11 @@ def _folder(
         "held-out pairs": None if held_out is None else held_out.digest(),
         "processes": processes.count,
     }
+    if processes.rank:
+        processes.wait()  # a folder that is half begun looks like one of something else
     folder = RunFolder(Path(settings.out), identity, may_write=processes.rank == 0)
-    processes.wait()
+    if not processes.rank:
+        processes.wait()
     return folder
 
 
@@ -145,7 +165,10 @@ class _Run:
         file = self.folder.path / name
         if self.processes.rank:
             self.processes.wait()
-        survey = take_survey(examples, self.state, file, self.settings.progress)
+        # Once there is a checkpoint, its steps are of the pairs that were found then.
+        again = not self.processes.rank and not (self.folder.path / STATE).is_file()
+        progress = self.settings.progress
+        survey = take_survey(examples, self.state, file, progress, again=again)
         if not self.processes.rank:
             self.processes.wait()
         return survey

@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from minireranker.kernels.quantised import Rows
+
 from .config import TextConfig
 from .rope import NormRope
 
@@ -67,11 +69,11 @@ class Attention(nn.Module):
         self.q_norm = RMSNorm(config.head_dim, config.rms_norm_eps)
         self.k_norm = RMSNorm(config.head_dim, config.rms_norm_eps)
 
-    def queries(self, x: Tensor, rope: NormRope) -> Tensor:
+    def queries(self, x: Tensor | Rows, rope: NormRope) -> Tensor:
         """Normed and rotated queries [rows, heads, head_dim]."""
         return rope(self.q_proj(x).view(x.shape[0], -1, self.head_dim), self.q_norm.weight)
 
-    def keys_values(self, x: Tensor, rope: NormRope) -> tuple[Tensor, Tensor]:
+    def keys_values(self, x: Tensor | Rows, rope: NormRope) -> tuple[Tensor, Tensor]:
         """Normed and rotated keys, and values, [rows, kv_heads, head_dim]."""
         keys = rope(self.k_proj(x).view(x.shape[0], -1, self.head_dim), self.k_norm.weight)
         return keys, self.v_proj(x).view(x.shape[0], -1, self.head_dim)
@@ -87,7 +89,7 @@ class MLP(nn.Module):
         self.up_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
         self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor | Rows) -> Tensor:
         """[rows, hidden] -> [rows, hidden]."""
         gate = F.silu(self.gate_proj(x), inplace=not torch.is_grad_enabled())
         out: Tensor = self.down_proj(gate.mul_(self.up_proj(x)))
@@ -115,8 +117,9 @@ class DecoderLayer(nn.Module):
     def project_some(self, x: Tensor, rope: NormRope, rows: Tensor) -> Projected:
         """K and V of every row, Q of those in ``rows`` (int64) only, padded to the row tile."""
         normed = self.input_layernorm(x)
-        few = pad_rows(normed[rows])
-        q = self.self_attn.queries(few, rope.rows(F.pad(rows, (0, len(few) - len(rows)))))
+        few = pad_rows(x[rows])
+        turned = rope.rows(F.pad(rows, (0, len(few) - len(rows))))
+        q = self.self_attn.queries(self.input_layernorm(few), turned)
         return Projected(q, *self.self_attn.keys_values(normed, rope))
 
     def keys_values(self, x: Tensor, rope: NormRope) -> tuple[Tensor, Tensor]:

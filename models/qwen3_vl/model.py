@@ -7,8 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from minireranker.kernels.quantised import Kind
+
 from .config import ModelConfig
 from .decoder import Decoder
+from .quantised import quantised_bytes
 from .vision import VisionTower
 
 
@@ -23,6 +26,8 @@ class Qwen3VL:
     vision: VisionTower
     decoder: Decoder
     head: Tensor | None = None
+    products: Kind | None = None
+    """The decoder's, where they are in eight bits."""
 
     @property
     def device(self) -> torch.device:
@@ -35,10 +40,17 @@ class Qwen3VL:
         return self.decoder.norm.weight.dtype
 
     @property
+    def precision(self) -> str:
+        """The dtype's name, with the eight bits of its products if there are any."""
+        name = str(self.dtype).removeprefix("torch.")
+        return f"{self.products} over {name}" if self.products else name
+
+    @property
     def nbytes(self) -> int:
         """Bytes of all weights."""
         modules = (self.vision, self.decoder)
-        return sum(p.nbytes for module in modules for p in module.parameters())
+        kept = sum(p.nbytes for module in modules for p in module.parameters())
+        return kept + quantised_bytes(self.decoder)
 
     def score(self, hidden: Tensor) -> Tensor:
         """Raw logit differences, float32 [rows], of last-token states [rows, hidden].

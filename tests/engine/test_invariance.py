@@ -21,7 +21,7 @@ def documents(picture: Callable[..., Any]) -> list[Any]:
     return [*images, "a text", "another text, longer than the first", "", {"image": images[:2]}]
 
 
-@pytest.fixture(scope="module", params=["float32", "bfloat16"])
+@pytest.fixture(scope="module", params=["float32", "bfloat16", "int8"])
 def make(request: pytest.FixtureRequest, tiny: Path) -> Callable[..., Reranker]:
     """A fresh Reranker, nothing cached: ``make(batch_tokens=...)``."""
 

@@ -6,6 +6,7 @@ import shutil
 import struct
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from tokenizers import Tokenizer
@@ -306,10 +307,18 @@ def test_resolve_takes_a_directory_as_it_is(tiny):
     assert resolve(str(tiny)) == tiny
 
 
+def test_resolve_knows_the_built_in_models_whatever_lies_around(tmp_path, monkeypatch):
+    (tmp_path / "builtin").mkdir()
+    monkeypatch.chdir(tmp_path)
+    found = resolve("builtin"), resolve("builtin", "embedder")
+    assert [(path / "model.safetensors").is_file() for path in found] == [True, True]
+    assert found[0] != found[1]
+    assert resolve("./builtin") == Path("builtin")
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("builtin", r"minireranker checkpoint synth --size tiny --out DIR"),
         ("qwen3-vl", "no directory, and no hub id"),
         ("a/b/c", "no directory, and no hub id"),
         ("./org/name", "no directory, and no hub id"),

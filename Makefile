@@ -16,7 +16,7 @@ ANSWERS := $(BIN)/python -c \
 BENCH_SIZE ?= 2b
 BENCH_OUT ?= bench/results/engine-$(BENCH_SIZE)-cpu.json
 
-.PHONY: dev demo test lint wheel bench bench-cache bench-retrieval stress clean
+.PHONY: dev demo test lint wheel bench bench-cache bench-retrieval bench-quality builtin stress clean
 
 dev: $(VENV)/.installed
 
@@ -55,10 +55,12 @@ wheel: dev
 bench: dev
 	$(BIN)/minireranker bench engine --size $(BENCH_SIZE) --out $(BENCH_OUT)
 
-# Codecs on 2B with a few queries, on the tiny model with many; reads from the disk that `.` is on.
+# Codecs on 2B with a few queries, on the small models with many; reads from the disk that `.` is on.
 bench-cache: dev
 	$(BIN)/minireranker bench cache --out bench/results/cache-2b-cpu.json
 	$(BIN)/minireranker bench codecs --float32 --out bench/results/codecs-tiny-cpu.json
+	$(BIN)/minireranker bench codecs --model builtin --scenes --float32 \
+		--out bench/results/codecs-builtin-cpu.json
 	$(BIN)/minireranker bench codecs --size 2b --queries 4 --out bench/results/codecs-2b-cpu.json
 
 # MetaEmbed's index takes 13 GB of disk, in FOLDER, while it runs.
@@ -67,6 +69,21 @@ bench-retrieval: dev
 	$(BIN)/minireranker bench maxsim --repeats 9 --out bench/results/maxsim-cpu.json
 	$(BIN)/minireranker bench metaembed --folder $(or $(FOLDER),.) --repeats 2 \
 		--out bench/results/metaembed-2048-int8-cpu.json
+
+# 50 000 pictures, drawn first (200 MB) and read in six ways.
+bench-quality: dev
+	test -d build/scenes || $(BIN)/minireranker scenes --out build/scenes
+	$(BIN)/minireranker bench quality build/scenes -m builtin -e builtin -p dense -p mini --ablate mini \
+		--out bench/results/quality-builtin-cpu.json --png bench/results/quality-builtin-cpu.png
+
+# The built-in models from nothing, about two hours; goes on where it was stopped.
+BUILTIN ?= build/builtin
+builtin: dev
+	$(BIN)/minireranker train builtin --out $(BUILTIN)
+	mkdir -p models/builtin/reranker/profiles models/builtin/embedder
+	cp $(BUILTIN)/ranking/model/*.* models/builtin/reranker/
+	cp $(BUILTIN)/ranking/model/profiles/*.toml models/builtin/reranker/profiles/
+	cp $(BUILTIN)/embedding/model/*.* models/builtin/embedder/
 
 # 200 rounds of kill -9 among four writers and two readers, 10 000 operations of two processes, then
 # 500 rounds of kill -9 in a vector index.

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from minireranker.errors import ConfigurationError
 
+from . import codec_inputs
 from .comparison import Say
-from .engine import EngineBench, draw
 from .machine import describe_machine, median_seconds
 
 if TYPE_CHECKING:
@@ -28,12 +28,6 @@ if TYPE_CHECKING:
 
 __all__ = ["CodecBench", "run"]
 
-_WORDS = (
-    *("red", "blue", "small", "large", "chart", "table", "page", "photo", "map", "street"),
-    *("river", "north", "south", "revenue", "month", "bicycle", "house", "bird", "window"),
-    *("signature", "invoice", "diagram", "engine", "left", "right", "above", "below"),
-)
-
 TOP = 10
 
 
@@ -42,13 +36,15 @@ class CodecBench:
     """What to compare."""
 
     model: Path
-    """A checkpoint directory."""
+    """A checkpoint directory; ``Path("builtin")`` is the built-in model."""
     profile: str = "mini"
     dtype: str = "bfloat16"
     queries: int = 200
     documents: int = 100
     side: int = 256
     """Of the square images, pixels."""
+    scenes: bool = False
+    """Drawn scenes and queries about them, which the built-in model knows, instead of noise."""
     float32: bool = False
     """Also read and score everything in float32: what the model's own dtype costs, to compare."""
     seed: int = 0
@@ -60,9 +56,10 @@ def run(bench: CodecBench, say: Say = lambda line: None) -> dict[str, Any]:
 
     say(f"loading {bench.model.name}")
     reranker = _load(bench, bench.dtype)
-    say(f"indexing {bench.documents} images of {bench.side} x {bench.side} pixels")
+    shown = "scenes" if bench.scenes else f"images of {bench.side} x {bench.side} pixels"
+    say(f"indexing {bench.documents} {shown}")
     ids, entries = _read(bench, reranker)
-    queries, scores, rows = _queries(bench), {}, {}
+    queries, scores, rows = codec_inputs.queries(bench), {}, {}
     for codec in CODECS:
         say(f"{codec}: scoring {len(queries)} queries x {len(ids)} documents")
         recoded = _recoded(reranker, entries, codec)
@@ -121,15 +118,7 @@ def _read(bench: CodecBench, reranker: Reranker) -> tuple[list[DocumentId], dict
     """Ids, and exact entries by key."""
     from minireranker.cache import PrefixEntry
 
-    images = EngineBench(
-        bench.model,
-        documents=bench.documents,
-        side=bench.side,
-        repeats=1,
-        sample=1,
-        seed=bench.seed,
-    )
-    indexed = reranker.index(draw(images, reranker.profile.limits))
+    indexed = reranker.index(codec_inputs.documents(bench, reranker.profile.limits))
     if indexed.failed:
         raise ConfigurationError(f"an image could not be indexed: {indexed.failed[0]}")
     entries = {key: reranker.cache.get(key, PrefixEntry) for key in indexed.keys if key}
@@ -180,10 +169,3 @@ def _cost(cache: Cache, keys: Sequence[str]) -> dict[str, float]:
         "bytes_a_token": sum(entry.nbytes for entry in entries) / tokens,
         "decode_seconds": torch.inference_mode()(median_seconds)(decode, 3),
     }
-
-
-def _queries(bench: CodecBench) -> list[str]:
-    import numpy as np
-
-    random = np.random.default_rng([bench.seed, 1])
-    return [" ".join(random.choice(_WORDS, 8)) for _ in range(bench.queries)]

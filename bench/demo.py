@@ -1,34 +1,28 @@
-"""The demo: a hundred drawn files, ranked for two queries by a model with random weights.
+"""The demo: a hundred drawn pictures, retrieved and reranked by the built-in models.
 
-It shows what random weights can show: how long a query takes before and after the files have been
-read once, that the cached way gives the scores of the full sequence, and that a damaged file is
-named while the others are ranked. The order of the files means nothing.
+What a search does, on one screen: the embedder orders all pictures, the reranker the better half of
+them, dense and in its reduced form, and the two are held against each other and against the layers
+of ``transformers``. A damaged picture is named while the others are ranked.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from minireranker.errors import ConfigurationError
-
-from .drawing import Drawing, draw_corpus
+from minireranker.scenes import draw
 
 if TYPE_CHECKING:
     from minireranker.engine import Document, RankedDocument, Ranking, Reranker
+    from minireranker.relevance import DrawnQuery
 
-__all__ = ["DAMAGED", "RANDOM_WEIGHTS", "Demo", "run_demo"]
+__all__ = ["DAMAGED", "Demo", "Run", "run_demo"]
 
-DAMAGED = "damaged-photo.jpg"
-"""The file that cannot be read: the first half of a JPEG."""
-
-RANDOM_WEIGHTS = (
-    "The weights of this model are random, so the order of the files means nothing yet: what is "
-    "shown is speed and exactness. With a trained checkpoint the same calls rank by content."
-)
+DAMAGED = "damaged.png"
+"""The picture that cannot be read: the first half of one."""
 
 _SAMPLE = 5
 
@@ -37,91 +31,130 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
+class Run:
+    """One form of the reranker over what was retrieved."""
+
+    reading: float
+    """Seconds to read the pictures, once."""
+    ranking: Ranking
+    """Of the query, every picture having been read."""
+
+    @property
+    def seconds(self) -> float:
+        """Of the query."""
+        return self.ranking.timings.total
+
+
+@dataclass(frozen=True)
 class Demo:
     """What the demo did and found."""
 
-    drawings: tuple[Drawing, ...]
-    queries: tuple[str, str]
-    cold: Ranking
-    """The first query: nothing is in the cache."""
-    warm: Ranking
-    """The second query: every file is, and is read again to be recognised."""
-    indexed: Ranking
-    """The second query once more, the files given by id: nothing is read."""
+    query: str
+    fitting: frozenset[str]
+    """Names of the pictures the query is true of."""
+    retrieved: tuple[str, ...]
+    """Names of all pictures that could be read, as the embedder orders them."""
+    retrieving: float
+    """Seconds to embed the query and to order them."""
+    damaged: str
+    """Which picture could not be read, and why."""
+    dense: Run
+    mini: Run
     sampled: int
-    """Documents of ``warm`` that were scored as full sequences as well."""
+    """Pictures of ``mini`` that were scored as full sequences as well."""
     difference: float
     """The largest difference between the two, as a share of the spread of all scores."""
     report: Path
 
+    def ranks(self, names: Sequence[str | None]) -> list[int]:
+        """Where the fitting pictures stand in an order, 1 is the best."""
+        return [at for at, name in enumerate(names, 1) if name in self.fitting]
+
 
 def run_demo(out: Path, count: int = 100, seed: int = 0, say: Say = lambda line: None) -> Demo:
-    """Draw, rank twice, check and report, all inside the folder ``out``.
+    """Draw, retrieve, rerank, check and report, all inside the folder ``out``.
 
-    ``out`` may hold an earlier demo, whose model is used again. Raises ConfigurationError for a
-    count below 2 or a folder that cannot be written.
+    Raises ConfigurationError for a count below 4 or a folder that cannot be written.
     """
-    if count < 2:
-        raise ConfigurationError(f"count = {count}: the demo needs at least 2 files to rank")
-    say(f"drawing {count} files and damaging one more")
-    drawings = draw_corpus(out / "files", count, seed)
-    documents = _documents(drawings, _damage(drawings))
-    reranker = _load(out / "random-checkpoint", say)
-    queries = _queries(drawings)
-    say(f"first query, the cache is empty: {queries[0]}")
-    cold = reranker.rank(queries[0], documents)
-    say(f"second query, the cache is filled: {queries[1]}")
-    warm = reranker.rank(queries[1], documents)
-    ids = [name for name in reranker.index(documents) if name is not None]
-    indexed = reranker.rank(queries[1], ids)
-    say(f"scoring {_SAMPLE} of the files as full sequences, without a cache, by transformers")
-    sample = _spaced(warm.hits, _SAMPLE)
-    difference = _difference(reranker, queries[1], sample, warm)
-    report = out / "report.html"
-    found = Demo(tuple(drawings), queries, cold, warm, indexed, len(sample), difference, report)
+    from minireranker.relevance import DrawnSettings, drawn_queries
+
+    drawn = next(drawn_queries(DrawnSettings(1, count, seed)))
+    say(f"drawing {count} pictures and damaging one more")
+    documents, fitting = _draw(out / "pictures", drawn)
+    query = drawn.query.text
+    say(f"retrieving: {query}")
+    retrieved, failed, retrieving = _retrieve(query, documents)
+    names = [document.id for document in retrieved if document.id]
+    half = retrieved[: max(4, len(retrieved) // 2)]
+    say(f"reranking the first {len(half)}, dense")
+    dense, _ = _rerank("dense", query, half)
+    say("reranking them, mini")
+    mini, reranker = _rerank("mini", query, half)
+    say(f"scoring {_SAMPLE} of them as full sequences, without a cache, by transformers")
+    sample = _spaced(mini.ranking.hits, _SAMPLE)
+    difference = _difference(reranker, query, sample, mini.ranking)
+    found = Demo(
+        query,
+        fitting,
+        tuple(names),
+        retrieving,
+        failed,
+        dense,
+        mini,
+        len(sample),
+        difference,
+        out / "report.html",
+    )
     _report(found, reranker)
     return found
 
 
-def _damage(drawings: Sequence[Drawing]) -> Path:
-    """Half of the first JPEG (the second drawing is one), as a file of its own."""
-    whole = next(drawing.path for drawing in drawings if drawing.path.suffix == ".jpg")
-    path = whole.with_name(DAMAGED)
-    try:
-        data = whole.read_bytes()
-        path.write_bytes(data[: len(data) // 2])
-    except OSError as error:
-        raise ConfigurationError(f"cannot write {path} ({error.strerror}); free it") from error
-    return path
-
-
-def _documents(drawings: Sequence[Drawing], damaged: Path) -> list[Document]:
+def _draw(folder: Path, drawn: DrawnQuery) -> tuple[list[Document], frozenset[str]]:
+    """The pictures, one of them cut in half, and the names of those that fit."""
     from minireranker.engine import Document
 
-    paths = [drawing.path for drawing in drawings]
-    paths.insert(len(paths) // 2, damaged)
-    return [Document(image=path, id=path.name) for path in paths]
+    names = [f"{at:03d}.png" for at in range(len(drawn.scenes))]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, scene in zip(names, drawn.scenes, strict=True):
+            draw(scene).save(folder / name)
+        whole = (folder / names[0]).read_bytes()
+        (folder / DAMAGED).write_bytes(whole[: len(whole) // 2])
+    except OSError as error:
+        raise ConfigurationError(
+            f"cannot write to {folder} ({error.strerror}); free it, or name another folder"
+        ) from error
+    fitting = (name for name, fits in zip(names, drawn.fits, strict=True) if fits)
+    return [Document(image=folder / name, id=name) for name in (*names, DAMAGED)], frozenset(
+        fitting
+    )
 
 
-def _load(path: Path, say: Say) -> Reranker:
-    """The tiny model in float32, in which exactness can be seen, keeping every visual token.
+def _retrieve(query: str, documents: Sequence[Document]) -> tuple[list[Document], str, float]:
+    """The pictures by their vectors' likeness to the query's, what failed, and seconds."""
+    from minireranker.engine import Embedder, Query
 
-    Which tokens to drop is an embedder's judgement, and random weights have none.
-    """
-    from minireranker.configs import available_profiles
+    embedder = Embedder.from_pretrained("builtin")
+    embedded = embedder.encode(documents)
+    asked = embedder.encode([Query(text=query)])
+    found = [
+        (float(item.pooled @ asked.pooled[0]), document)
+        for item, document in zip(embedded, documents, strict=True)
+        if item is not None
+    ]
+    found.sort(key=lambda one: -one[0])
+    failed = "; ".join(map(str, embedded.failed))
+    return [document for _, document in found], failed, asked.timings.total
+
+
+def _rerank(profile: str, query: str, documents: Sequence[Document]) -> tuple[Run, Reranker]:
+    """In float32, in which exactness can be seen."""
     from minireranker.engine import Reranker
-    from minireranker.models.synth import synthesize
 
-    if not (path / "config.json").is_file():
-        say("making a tiny model with random weights")
-        synthesize(path, "tiny")
-    mini = dataclasses.replace(available_profiles(path)["mini"], keep_ratio=1.0)
-    return Reranker.from_pretrained(path, profile=mini, dtype="float32")
-
-
-def _queries(drawings: Sequence[Drawing]) -> tuple[str, str]:
-    """What one of the first files and what one of the last files shows."""
-    return drawings[0].caption, drawings[-2].caption
+    reranker = Reranker.from_pretrained("builtin", profile=profile, dtype="float32")
+    indexed = reranker.index(documents)
+    reranker.rank(query, documents)  # A process's first products are its slowest.
+    return Run(indexed.timings.total, reranker.rank(query, documents)), reranker
 
 
 def _spaced(hits: Sequence[RankedDocument], count: int) -> list[RankedDocument]:
@@ -143,31 +176,45 @@ def _difference(
 
 
 def _report(demo: Demo, reranker: Reranker) -> None:
-    from minireranker.engine import Query
-    from minireranker.report import write_report
+    from minireranker.report import Column, write_comparison
     from minireranker.report.tables import seconds
 
-    exact = (
-        f"{demo.sampled} files, spread over the ranks, were scored again as full sequences by the "
-        "layers of transformers, without a cache: the largest difference is "
-        f"{demo.difference:.1e} of the spread of all scores."
-    )
-    write_report(
+    total, half = len(demo.retrieved), len(demo.mini.ranking)
+    notes = [
+        f"{total} pictures were drawn; {len(demo.fitting)} of them fit. The embedder ordered all, "
+        f"the reranker its first {half}, twice: dense, and in the reduced form, which sees half of "
+        "each picture (the rest is faded) through eight of fourteen layers.",
+        f"{demo.sampled} pictures, spread over the ranks, were scored again as full sequences by "
+        "the layers of transformers, without a cache: the largest difference is "
+        f"{demo.difference:.1e} of the spread of all scores.",
+        f"Not ranked: {demo.damaged}",
+    ]
+    columns = [
+        Column(
+            name,
+            f"{seconds(run.seconds)} for the query, {seconds(run.reading)} to read the pictures "
+            "once",
+            run.ranking,
+        )
+        for name, run in (("dense", demo.dense), ("mini", demo.mini))
+    ]
+    write_comparison(
         demo.report,
-        query=Query(text=demo.queries[1]),
-        ranking=demo.warm,
+        query=demo.query,
+        columns=columns,
+        marked=demo.fitting,
         title="minireranker demo",
         subtitle=reranker.describe(),
-        warning=RANDOM_WEIGHTS,
-        notes=[exact],
+        notes=notes,
         facts={
-            "with an empty cache": seconds(demo.cold.timings.total),
-            "with indexed files": seconds(demo.indexed.timings.total),
-            "largest difference": f"{demo.difference:.1e}",
-        },
-        runs={
-            "first query, cache empty": demo.cold,
-            "second query, cache filled": demo.warm,
-            "the same, files indexed": demo.indexed,
+            "dense": seconds(demo.dense.seconds),
+            "mini": seconds(demo.mini.seconds),
+            "fitting, by the embedder": _places(demo.ranks(demo.retrieved)),
+            "by dense": _places(demo.ranks([hit.id for hit in demo.dense.ranking])),
+            "by mini": _places(demo.ranks([hit.id for hit in demo.mini.ranking])),
         },
     )
+
+
+def _places(ranks: Sequence[int]) -> str:
+    return ", ".join(map(str, ranks)) or "none"

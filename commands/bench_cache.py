@@ -15,7 +15,9 @@ _Out = Annotated[Path | None, typer.Option(dir_okay=False, help="Write the resul
 def codecs(
     model: Annotated[
         Path | None,
-        typer.Option(help="Checkpoint directory; without it a synthetic one is written."),
+        typer.Option(
+            help="Checkpoint directory, or builtin; without it a synthetic one is written."
+        ),
     ] = None,
     size: Annotated[
         str, typer.Option(help="Size of the synthetic checkpoint: tiny, 2b, 4b or 8b.")
@@ -25,6 +27,9 @@ def codecs(
     queries: Annotated[int, typer.Option(help="Queries.", min=1)] = 200,
     documents: Annotated[int, typer.Option(help="Images.", min=2)] = 100,
     side: Annotated[int, typer.Option(help="Side of the square images, pixels.", min=64)] = 256,
+    scenes: Annotated[
+        bool, typer.Option(help="Drawn scenes, which the built-in model knows, instead of noise.")
+    ] = False,
     float32: Annotated[
         bool, typer.Option(help="Also compare the model's own dtype with float32.")
     ] = False,
@@ -36,7 +41,12 @@ def codecs(
     check_target(out)
     say = clock()
     with given_or_synthetic(model, size, say) as checkpoint:
-        result = run(CodecBench(checkpoint, profile, dtype, queries, documents, side, float32), say)
+        bench = CodecBench(
+            *(checkpoint, profile, dtype, queries, documents, side),
+            scenes=scenes,
+            float32=float32,
+        )
+        result = run(bench, say)
     say("done")
     _show_codecs(result)
     if out is not None:

@@ -30,7 +30,7 @@ class EncoderPlace:
 
     kind: str
     path: str
-    """A directory, absolute, or a hub id."""
+    """A directory, absolute, a hub id, or ``builtin``."""
     dtype: str = "auto"
     """As it was asked for."""
     adapter: str = ""
@@ -39,8 +39,11 @@ class EncoderPlace:
     @classmethod
     def of(cls, kind: str, path: str, dtype: str, adapter: Path | None = None) -> EncoderPlace:
         """With the paths as another process will find them."""
+        from minireranker.models import BUILTIN
+
         found = Path(path).expanduser()
-        place = cls(kind, os.path.abspath(found) if found.is_dir() else path, dtype)
+        is_folder = path != BUILTIN and found.is_dir()
+        place = cls(kind, os.path.abspath(found) if is_folder else path, dtype)
         return place if adapter is None else place.adapted(adapter)
 
     def adapted(self, adapter: Path) -> EncoderPlace:

@@ -30,7 +30,9 @@ _Sources = Annotated[
     list[str] | None,
     typer.Argument(help=f"{SOURCES_HELP} None, with --cache: all that was indexed there."),
 ]
-_Model = Annotated[str, typer.Option("--model", "-m", help="A checkpoint directory or hub id.")]
+_Model = Annotated[
+    str, typer.Option("--model", "-m", help="A checkpoint directory, a hub id, or builtin.")
+]
 _Profile = Annotated[str, typer.Option(help="A profile's name, or a file that ends in .toml.")]
 EmbedderOption = Annotated[
     str | None,

@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 
-from minireranker.engine.content import Document, Query
-from minireranker.engine.types import RankedDocument, Ranking
+from minireranker.engine.content import Query
+from minireranker.engine.types import Ranking
 
+from .cards import card
 from .chart import score_chart
 from .tables import failed_table, seconds, stage_table
-from .views import content_view, figures_view, query_view, save_page
+from .views import figures_view, query_view, save_page
 
 __all__ = ["write_report"]
 
@@ -57,7 +58,7 @@ def write_report(
 
 def _sections(ranking: Ranking, runs: Mapping[str, Ranking]) -> list[str]:
     names = [hit.id or f"document {hit.index}" for hit in ranking]
-    cards = "\n".join(_card(rank, hit) for rank, hit in enumerate(ranking, 1))
+    cards = "\n".join(card(rank, hit) for rank, hit in enumerate(ranking, 1))
     chart = score_chart([hit.score for hit in ranking], names)
     sections = []
     if ranking.hits:
@@ -68,22 +69,3 @@ def _sections(ranking: Ranking, runs: Mapping[str, Ranking]) -> list[str]:
         sections.append(f'<h2>Could not be ranked</h2><div class="panel">{table}</div>')
     stages = stage_table(runs)
     return [*sections, f'<h2>Time and work</h2><div class="panel">{stages}</div>']
-
-
-def _card(rank: int, hit: RankedDocument) -> str:
-    name = escape(hit.id or f"document {hit.index}")
-    return (
-        f'<li class="card{" first" if rank == 1 else ""}">'
-        f'<div class="view">{content_view(Document.of(hit.document).content, name, hit.visuals)}'
-        f'<span class="rank">{rank}</span></div>'
-        f'<div class="words"><div class="id" title="{name}">{name}</div>'
-        f'<div class="meter"><i style="width:{100 * hit.probability:.2f}%"></i></div>'
-        f'<div class="numbers"><span>score <b>{hit.score:.4f}</b></span>'
-        f"<span>{_percent(hit.probability)}</span></div></div></li>"
-    )
-
-
-def _percent(probability: float) -> str:
-    """To one digit after the point, more where that would read as 0 or 100."""
-    percent = 100 * probability
-    return f"{percent:.1f} %" if 0.05 <= percent < 99.95 else f"{percent:.3g} %"

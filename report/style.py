@@ -42,6 +42,10 @@ h2 { font-size: 13px; font-weight: 600; margin: 44px 0 14px; color: var(--quiet)
   padding: 18px 20px; overflow-x: auto; }
 .grid { display: grid; gap: 18px; grid-template-columns: repeat(auto-fill, minmax(212px, 1fr));
   list-style: none; margin: 0; padding: 0; }
+.grid.small { gap: 10px; grid-template-columns: repeat(auto-fill, minmax(124px, 1fr)); }
+.beside { display: grid; grid-template-columns: 1fr 1fr; gap: 0 36px; }
+.beside .note { margin: -8px 0 14px; }
+.marked { border-color: var(--accent); box-shadow: inset 0 0 0 2px var(--accent); }
 .card { background: var(--panel); border: 1px solid var(--line); border-radius: 12px;
   overflow: hidden; display: flex; flex-direction: column; break-inside: avoid; }
 .view { position: relative; aspect-ratio: 4 / 3; background: var(--well); overflow: hidden; }

@@ -85,7 +85,7 @@ class MetaEmbed:
         ConfigurationError.
         """
         Group.of(group)
-        path = resolve(folder)
+        path = resolve(folder, "embedder")
         tokens = MetaTokens.load(path)
         return cls(Embedder.from_pretrained(path, **embedder), tokens, group, stored=stored)
 

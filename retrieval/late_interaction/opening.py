@@ -42,7 +42,7 @@ def open_encoder(kind: str, path: str | Path, **options: Any) -> LateInteraction
         raise ConfigurationError(
             f"encoder {kind} has no option {', '.join(wrong)}; it has {', '.join(allowed)}"
         )
-    folder = resolve(path)
+    folder = resolve(path, "embedder")
     _check_kind(kind, folder)
     return _MAKERS[kind](folder, given)
 

@@ -8,7 +8,7 @@ from random import Random
 
 from minireranker.configs import Profile
 
-from .geometry import DENSE, MINI
+from .geometry import DENSE, LAYERS, MINI
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ FORMS = (
     Form(MINI, 0.6),
     Form(DENSE, 0.2),
     Form(dataclasses.replace(DENSE, name="exit", exit_layer=8, band=(0, 8)), 0.07),
-    Form(dataclasses.replace(DENSE, name="band", band=(4, 8)), 0.07),
+    Form(dataclasses.replace(DENSE, name="band", band=(4, LAYERS)), 0.07),
     Form(dataclasses.replace(DENSE, name="keep", keep_ratio=0.5), 0.06),
 )
 

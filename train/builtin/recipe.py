@@ -34,8 +34,8 @@ from .ranking import RankingLesson
 from .sight import Sight
 
 SIGHT = Phase("sight", 1_600, 3e-3, scenes=64)
-EMBEDDING = Phase("embedding", 1_200, 1.5e-3, scenes=48, queries=2)
-RANKING = Phase("ranking", 12_000, 1.5e-3, scenes=16, queries=8)
+EMBEDDING = Phase("embedding", 700, 1.5e-3, scenes=48, queries=2)
+RANKING = Phase("ranking", 8_000, 1.5e-3, scenes=16, queries=8)
 
 
 @dataclass(frozen=True)

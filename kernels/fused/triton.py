@@ -117,6 +117,7 @@ def norm_rope(heads: Tensor, weight: Tensor, cos: Tensor, sin: Tensor, eps: floa
             HALF=half,
             BLOCK=block,
             ROWS=_HEADS,
+            enable_fp_fusion=True,
         )
     return out
 
@@ -128,7 +129,9 @@ def swiglu(gate_up: Tensor) -> Tensor:
     if rows:
         given = gate_up if gate_up.stride(1) == 1 else gate_up.contiguous()
         grid = (rows, triton.cdiv(features, _COLUMNS))
-        swiglu_kernel[grid](given, out, features, given.stride(0), BLOCK=_COLUMNS)
+        swiglu_kernel[grid](
+            *(given, out, features, given.stride(0)), BLOCK=_COLUMNS, enable_fp_fusion=True
+        )
     return out
 
 
@@ -144,5 +147,6 @@ def add_rms_norm(x: Tensor, added: Tensor, weight: Tensor, eps: float) -> tuple[
             *(sides[0].stride(0), sides[1].stride(0), features, eps),
             BLOCK=block,
             num_warps=8 if block >= 2048 else 4,
+            enable_fp_fusion=True,
         )
     return total, normed

@@ -148,7 +148,7 @@ def test_an_error_is_not_read_as_markup(model: Path) -> None:
 def test_an_interrupt_is_exit_130(tmp_path: Path) -> None:
     command = [*PROGRAM, "demo", "--out", str(tmp_path / "demo"), "--count", "2000"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        while not (tmp_path / "demo" / "files").is_dir() and process.poll() is None:
+        while not (tmp_path / "demo" / "pictures").is_dir() and process.poll() is None:
             time.sleep(0.05)
         os.kill(process.pid, signal.SIGINT)
         _, errors = process.communicate(timeout=60)

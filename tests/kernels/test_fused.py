@@ -99,16 +99,17 @@ def compiled(name: str, capability: int) -> Any:
     types = dict.fromkeys(narrow, "*bf16") | {"cos": "*fp32", "sin": "*fp32", "eps": "fp32"}
     names = kernel.arg_names
     signature = {n: "constexpr" if n in constants else types.get(n, "i32") for n in names}
-    pointers = [n for n in names if signature[n].startswith("*") or n.endswith("stride")]
+    sizes = [n for n in names if n == "features" or n.endswith("stride")]
+    aligned = [n for n in names if signature[n].startswith("*") or n in sizes]
     return triton.compile(
         ASTSource(
             kernel,
             signature,
             constexprs=constants,
-            attrs={(names.index(n),): [["tt.divisibility", 16]] for n in pointers},
+            attrs={(names.index(n),): [["tt.divisibility", 16]] for n in aligned},
         ),
         target=GPUTarget("cuda", capability, 32),
-        options={"num_warps": 8 if name == "add_rms_norm" else 4},
+        options={"num_warps": 8 if name == "add_rms_norm" else 4, "enable_fp_fusion": True},
     )
 
 
@@ -122,6 +123,7 @@ def test_they_compile_without_spills_and_move_sixteen_bytes(name: str, capabilit
 
 
 @pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_on_a_device_they_equal_plain_torch(dtype: torch.dtype) -> None:
     heads, weight = random(70, 6, 128, dtype=dtype), random(128, seed=1, dtype=dtype)

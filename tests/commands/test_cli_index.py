@@ -11,28 +11,29 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 from PIL import Image
 from typer.testing import CliRunner, Result
 
-from minireranker.bench.drawing import draw_corpus
 from minireranker.cache import CODECS
 from minireranker.cli import app
 from minireranker.commands.manifest import write_manifest
 from minireranker.errors import ConfigurationError
+from minireranker.scenes import draw, random_scene
 
 COUNT = 6
 
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Six drawings, reduced so that a test is quick."""
+    """Six small drawings."""
     folder = tmp_path_factory.mktemp("drawn")
-    for drawing in draw_corpus(folder, COUNT):
-        with Image.open(drawing.path) as image:
-            image.reduce(4).save(drawing.path)
+    for at in range(COUNT):
+        kind = ("png", "jpg", "webp")[at % 3]
+        draw(random_scene(Random(at))).save(folder / f"{at:03d}.{kind}")
     age(folder)
     return folder
 

@@ -3,15 +3,16 @@
 import json
 import struct
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 from PIL import Image
 from typer.testing import CliRunner, Result
 
-from minireranker.bench.drawing import draw_corpus
 from minireranker.cli import app
 from minireranker.models.synth import synthesize
+from minireranker.scenes import draw, random_scene
 
 GOOD = 6
 
@@ -26,11 +27,11 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Six drawings, reduced so that a test is quick."""
+    """Six small drawings."""
     folder = tmp_path_factory.mktemp("pictures")
-    for drawing in draw_corpus(folder, GOOD):
-        with Image.open(drawing.path) as image:
-            image.reduce(4).save(drawing.path)
+    for at in range(GOOD):
+        kind = ("png", "jpg", "webp")[at % 3]
+        draw(random_scene(Random(at))).save(folder / f"{at:03d}.{kind}")
     return folder
 
 

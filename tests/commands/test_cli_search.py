@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -18,12 +19,12 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from minireranker import Embedder
-from minireranker.bench.drawing import draw_corpus
 from minireranker.cli import app
 from minireranker.models.synth import synthesize
 from minireranker.retrieval.late_interaction import Adapter, Smart
 from minireranker.retrieval.late_interaction.synth import synthesize_colmodernvbert
 from minireranker.retrieval.vector_index import VectorIndex
+from minireranker.scenes import draw, random_scene
 
 COUNT = 6
 
@@ -32,9 +33,9 @@ COUNT = 6
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Six small drawings."""
     folder = tmp_path_factory.mktemp("drawn")
-    for drawing in draw_corpus(folder, COUNT):
-        with Image.open(drawing.path) as image:
-            image.reduce(6).save(drawing.path)
+    for at in range(COUNT):
+        kind = ("png", "jpg", "webp")[at % 3]
+        draw(random_scene(Random(at))).save(folder / f"{at:03d}.{kind}")
     return folder
 
 

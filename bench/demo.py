@@ -66,9 +66,10 @@ class Demo:
     """The largest difference between the two, as a share of the spread of all scores."""
     report: Path
 
-    def ranks(self, names: Sequence[str | None]) -> list[int]:
-        """Where the fitting pictures stand in an order, 1 is the best."""
-        return [at for at, name in enumerate(names, 1) if name in self.fitting]
+    def places(self, names: Sequence[str | None]) -> str:
+        """Where the fitting pictures stand in an order, 1 is the best: "1, 2, 5"."""
+        found = [str(at) for at, name in enumerate(names, 1) if name in self.fitting]
+        return ", ".join(found) or "none"
 
 
 def run_demo(out: Path, count: int = 100, seed: int = 0, say: Say = lambda line: None) -> Demo:
@@ -209,12 +210,8 @@ def _report(demo: Demo, reranker: Reranker) -> None:
         facts={
             "dense": seconds(demo.dense.seconds),
             "mini": seconds(demo.mini.seconds),
-            "fitting, by the embedder": _places(demo.ranks(demo.retrieved)),
-            "by dense": _places(demo.ranks([hit.id for hit in demo.dense.ranking])),
-            "by mini": _places(demo.ranks([hit.id for hit in demo.mini.ranking])),
+            "fitting, by the embedder": demo.places(demo.retrieved),
+            "by dense": demo.places([hit.id for hit in demo.dense.ranking]),
+            "by mini": demo.places([hit.id for hit in demo.mini.ranking]),
         },
     )
-
-
-def _places(ranks: Sequence[int]) -> str:
-    return ", ".join(map(str, ranks)) or "none"

@@ -7,21 +7,21 @@ from typing import Annotated, Any
 
 import typer
 
-from .bench_output import check_target, clock, given_or_synthetic, write_result
+from .bench_output import (
+    ModelOption,
+    SizeOption,
+    check_target,
+    clock,
+    given_or_synthetic,
+    write_result,
+)
 
 _Out = Annotated[Path | None, typer.Option(dir_okay=False, help="Write the result here as JSON.")]
 
 
 def codecs(
-    model: Annotated[
-        Path | None,
-        typer.Option(
-            help="Checkpoint directory, or builtin; without it a synthetic one is written."
-        ),
-    ] = None,
-    size: Annotated[
-        str, typer.Option(help="Size of the synthetic checkpoint: tiny, 2b, 4b or 8b.")
-    ] = "tiny",
+    model: ModelOption = None,
+    size: SizeOption = "tiny",
     profile: Annotated[str, typer.Option(help="Profile.")] = "mini",
     dtype: Annotated[str, typer.Option(help="auto, float32 or bfloat16.")] = "bfloat16",
     queries: Annotated[int, typer.Option(help="Queries.", min=1)] = 200,

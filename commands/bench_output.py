@@ -9,13 +9,34 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
 from minireranker.errors import ConfigurationError
 
-__all__ = ["check_target", "clock", "given_or_synthetic", "write_result"]
+__all__ = [
+    "ModelOption",
+    "OutOption",
+    "SizeOption",
+    "check_target",
+    "clock",
+    "given_or_synthetic",
+    "write_result",
+]
+
+ModelOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--model", help="Checkpoint directory, or builtin; without it a synthetic one is written."
+    ),
+]
+SizeOption = Annotated[
+    str, typer.Option("--size", help="Size of the synthetic checkpoint: tiny, 2b, 4b or 8b.")
+]
+OutOption = Annotated[
+    Path | None, typer.Option("--out", dir_okay=False, help="Write the result here as JSON.")
+]
 
 
 def clock() -> Callable[[str], None]:

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from .bench_output import check_target, clock, given_or_synthetic, write_result
+from .bench_output import (
+    ModelOption,
+    OutOption,
+    SizeOption,
+    check_target,
+    clock,
+    given_or_synthetic,
+    write_result,
+)
 
 __all__ = ["precision"]
 
 
 def precision(
-    model: Annotated[
-        Path | None,
-        typer.Option(
-            help="Checkpoint directory, or builtin; without it a synthetic one is written."
-        ),
-    ] = None,
-    size: Annotated[
-        str, typer.Option(help="Size of the synthetic checkpoint: tiny, 2b, 4b or 8b.")
-    ] = "tiny",
+    model: ModelOption = None,
+    size: SizeOption = "tiny",
     profile: Annotated[str, typer.Option(help="Profile.")] = "mini",
     dtype: Annotated[
         list[str] | None,
@@ -31,9 +31,7 @@ def precision(
     suffix: Annotated[int, typer.Option(help="Tokens of the query.", min=1)] = 40,
     prefix: Annotated[int, typer.Option(help="Tokens of a document.", min=1)] = 150,
     repeats: Annotated[int, typer.Option(help="Timings of each, in turns.", min=1)] = 5,
-    out: Annotated[
-        Path | None, typer.Option(dir_okay=False, help="Write the result here as JSON.")
-    ] = None,
+    out: OutOption = None,
 ) -> None:
     """The pass in eight bits beside bfloat16: seconds, and what it does to scores."""
     from minireranker.bench.precision import PrecisionBench, run

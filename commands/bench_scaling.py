@@ -7,21 +7,22 @@ from typing import Annotated, Any
 
 import typer
 
-from .bench_output import check_target, clock, given_or_synthetic, write_result
+from .bench_output import (
+    ModelOption,
+    OutOption,
+    SizeOption,
+    check_target,
+    clock,
+    given_or_synthetic,
+    write_result,
+)
 
 __all__ = ["scaling"]
 
 
 def scaling(
-    model: Annotated[
-        Path | None,
-        typer.Option(
-            help="Checkpoint directory, or builtin; without it a synthetic one is written."
-        ),
-    ] = None,
-    size: Annotated[
-        str, typer.Option(help="Size of the synthetic checkpoint: tiny, 2b, 4b or 8b.")
-    ] = "tiny",
+    model: ModelOption = None,
+    size: SizeOption = "tiny",
     profile: Annotated[str, typer.Option(help="Profile.")] = "mini",
     dtype: Annotated[
         str, typer.Option(help="auto, float32, bfloat16, int8 (CPUs) or fp8 (CUDA).")
@@ -32,9 +33,7 @@ def scaling(
     ] = None,
     most: Annotated[int, typer.Option(help="Leave out values above.", min=1)] = 10_000,
     repeats: Annotated[int, typer.Option(help="Timings of each.", min=1)] = 3,
-    out: Annotated[
-        Path | None, typer.Option(dir_okay=False, help="Write the result here as JSON.")
-    ] = None,
+    out: OutOption = None,
     png: Annotated[Path | None, typer.Option(dir_okay=False, help="Draw the result here.")] = None,
 ) -> None:
     """Seconds of a pair over candidates, tokens of either side, and queries on shared documents."""

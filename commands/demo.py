@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -48,10 +47,10 @@ def _table(found: Demo) -> Table:
         str(len(found.retrieved)),
         "",
         _milliseconds(found.retrieving),
-        _places(found.ranks(found.retrieved)),
+        found.places(found.retrieved),
     )
     for name, run in (("reranker, dense", found.dense), ("reranker, mini", found.mini)):
-        table.add_row(name, *_cells(run), _places(found.ranks([hit.id for hit in run.ranking])))
+        table.add_row(name, *_cells(run), found.places([hit.id for hit in run.ranking]))
     return table
 
 
@@ -61,10 +60,6 @@ def _cells(run: Run) -> tuple[str, str, str]:
 
 def _milliseconds(seconds: float) -> str:
     return f"{1000 * seconds:,.0f} ms"
-
-
-def _places(ranks: Sequence[int]) -> str:
-    return ", ".join(map(str, ranks)) or "none"
 
 
 def _show(console: Console, found: Demo) -> None:

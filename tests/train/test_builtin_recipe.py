@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -213,3 +214,22 @@ def test_the_whole_recipe_gives_models_that_work_together(tmp_path: Path) -> Non
     assert whole.profile.exit_layer == LAYERS
     files = [path for folder in (reranker, embedder) for path in folder.rglob("*")]
     assert sum(path.stat().st_size for path in files if path.is_file()) < 16 * 2**20
+
+
+def test_a_run_killed_before_its_first_checkpoint_logs_every_step_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("minireranker.train.builtin.practice._LOGGED_EVERY", 1)
+    weight = torch.zeros(1, requires_grad=True)
+
+    def lesson(step: int, last: int = 4) -> tuple[torch.Tensor, dict[str, float]]:
+        if step == last:
+            raise KeyboardInterrupt
+        return (weight - 1).square().sum(), {}
+
+    phase = Phase("short", 4, 0.1, scenes=1)
+    with pytest.raises(KeyboardInterrupt):
+        practise(tmp_path / "run", phase, {"w": weight}, partial(lesson, last=2))
+    practise(tmp_path / "run", phase, {"w": weight}, lesson)
+    lines = (tmp_path / "run" / "log.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [1, 2, 3, 4]

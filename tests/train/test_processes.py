@@ -40,7 +40,7 @@ def test_two_processes_are_one(small: Path, pairs: Path, tmp_path: Path) -> None
         env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "default"},
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=200,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]

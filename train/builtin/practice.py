@@ -105,6 +105,7 @@ def _state(step: int, masters: Mapping[str, Tensor], optimizer: Optimizer) -> di
 def _resume(run: RunFolder, masters: Mapping[str, Tensor], optimizer: Optimizer) -> int:
     found = run.load(STATE)
     if found is None:
+        run.cut_log(0)
         return 0
     with torch.no_grad():
         for name, master in masters.items():

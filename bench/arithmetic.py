@@ -29,8 +29,12 @@ def prefix_tokens(reranker: Reranker) -> float:
     return statistics.fmean(entry.tokens for entry in entries if entry is not None)
 
 
-def arithmetic(reranker: Reranker, documents: int, suffix: int) -> tuple[float, float]:
+def arithmetic(
+    reranker: Reranker, documents: int, suffix: int, prefix: float
+) -> tuple[float, float]:
     """FLOP of the warm pass: matrix products, and attention. Elementwise work is not counted.
+
+    ``suffix``, ``prefix``: tokens of the query's segment and, on average, of a document's.
 
     A multiply and an add are two. Per layer and row: Q, K, V, output, gate, up, down; in the first
     pair layer Q, K and V are computed once a second segment (here: once), and the last layer does
@@ -38,7 +42,7 @@ def arithmetic(reranker: Reranker, documents: int, suffix: int) -> tuple[float, 
     it, and in the band's layers to the first segment: two products a key, of the heads' width.
     """
     text, band = reranker.state.model.config.text, reranker.state.band
-    header, prefix = _header_tokens(reranker), prefix_tokens(reranker)
+    header = _header_tokens(reranker)
     width = text.num_attention_heads * text.head_dim
     kv = 2 * text.hidden_size * text.num_key_value_heads * text.head_dim
     query = text.hidden_size * width

@@ -169,14 +169,15 @@ def _warm(reranker: Reranker, ids: Sequence[Any], repeats: int) -> dict[str, Any
         raise ConfigurationError(_without_spread(reranker))
     seconds = median_seconds(lambda: reranker.rank(QUERY, ids), repeats)
     suffix = suffix_tokens(reranker, ranking.work.pair_token_layers, len(ids))
-    products, attention = arithmetic(reranker, len(ids), suffix)
+    prefix = prefix_tokens(reranker)
+    products, attention = arithmetic(reranker, len(ids), suffix, prefix)
     model = reranker.state.model
     text = model.config.text
     rate = gemm_rate(len(ids) * suffix, text.hidden_size, text.intermediate_size, model.dtype)
     return {
         "seconds": seconds,
         "suffix_tokens": suffix,
-        "prefix_tokens": prefix_tokens(reranker),
+        "prefix_tokens": prefix,
         "token_layers": ranking.work.token_layers,
         "vision_patches": ranking.work.vision_patches,
         "stages_seconds": dataclasses.asdict(ranking.timings),

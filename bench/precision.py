@@ -1,8 +1,8 @@
 """The pass in other precisions beside bfloat16, in turns, and what each does to scores and ranks.
 
 Entries are random numbers, the same for all up to their dtype; the scores of float32 are the
-measure. The share of bfloat16's pass that products in eight bits could save at most stands beside
-it: what one product takes, alone.
+measure. Beside it stand what one product takes, alone, and how much of the machine's own rate of
+bfloat16 products the pass reaches over all of its arithmetic.
 """
 
 from __future__ import annotations
@@ -12,25 +12,28 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from minireranker.errors import ConfigurationError
 
+from .arithmetic import arithmetic
 from .comparison import Say
 from .machine import describe_machine
+from .precision_product import LargestProduct
 from .random_pairs import Point, Workload
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from minireranker import Reranker
-    from minireranker.kernels.quantised import QuantisedWeight
 
 __all__ = ["PrecisionBench", "run"]
 
 BASE, EXACT = "bfloat16", "float32"
+
+_LENGTHS = (0.5, 0.75, 1.0, 1.25, 1.5)
+"""Of the suffix: queries that scores are compared for."""
 
 
 @dataclass(frozen=True)
@@ -66,27 +69,33 @@ def run(bench: PrecisionBench, say: Say = lambda line: None) -> dict[str, Any]:
         say(f"loading {bench.model.name} in {name}")
         loaded[name] = Workload(_load(bench, name), point, bench.seed)
     say(f"scoring {bench.candidates} pairs, {bench.repeats} times in turns")
-    scores = {name: workload() for name, workload in loaded.items()}
-    seconds = _in_turns(loaded, bench.repeats)
+    found = {name: _scores(workload.reranker, bench) for name, workload in loaded.items()}
+    flop = sum(arithmetic(loaded[BASE].reranker, bench.candidates, bench.suffix, bench.prefix))
+    # A product beside each pass: the machine's rate when it ran.
+    product = LargestProduct(bench.model, bench.candidates * bench.suffix)
+    seconds = _in_turns({"product": product.of(BASE), **loaded}, bench.repeats)
     loaded.clear()
     say(f"the same in {EXACT}")
-    exact = Workload(_load(bench, EXACT), point, bench.seed)()
+    exact = _scores(_load(bench, EXACT), bench)
     say("one product alone")
+    alone = _in_turns({name: product.of(name) for name in names}, bench.repeats)
     rows = {
         name: {
             "seconds": seconds[name],
+            "flop_per_second": flop / seconds[name],
             "speedup": seconds[BASE] / seconds[name],
             "spread_of_speedup": _spread(seconds["all"][BASE], seconds["all"][name]),
-            **_errors(scores[name], exact),
+            **_errors(found[name], exact),
         }
         for name in names
     }
     return {
         "machine": describe_machine(),
         "workload": dataclasses.asdict(bench) | {"model": bench.model.name},
-        "spread_of_scores": float(exact.std()),
+        "spread_of_scores": float(exact.std(1).mean()),
         "precisions": rows,
-        "product": _products(bench, names),
+        "product": {name: product.flop / alone[name] for name in names},
+        "share_of_gemm_rate": _share(product.flop, flop, seconds["all"]),
     }
 
 
@@ -99,6 +108,8 @@ def _load(bench: PrecisionBench, dtype: str) -> Reranker:
 def _in_turns(work: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, Any]:
     """Median seconds of each, so that drift hits all alike; and ``all`` of them."""
     times: dict[str, list[float]] = {name: [] for name in work}
+    for once in work.values():
+        once()
     for _ in range(repeats):
         for name, once in work.items():
             start = time.perf_counter()
@@ -112,40 +123,37 @@ def _spread(base: Sequence[float], other: Sequence[float]) -> list[float]:
     return [min(ratios), max(ratios)]
 
 
+def _scores(reranker: Reranker, bench: PrecisionBench) -> Tensor:
+    """Of queries of several lengths, [queries, candidates].
+
+    Rounding of a query's own states is common to all of its pairs: one query would be one draw.
+    """
+    import torch
+
+    lengths = [max(1, round(bench.suffix * share)) for share in _LENGTHS]
+    points = [Point(min(bench.candidates, 20), length, bench.prefix, 4) for length in lengths]
+    found = [Workload(reranker, point, bench.seed) for point in points]
+    return torch.cat([work().view(len(work.entries), -1).T for work in found])
+
+
 def _errors(found: Tensor, exact: Tensor) -> dict[str, float]:
-    """Against float32: of scores, over their spread, and of the first ten."""
-    delta = (found - exact).abs()
-    top = min(10, len(exact))
-    first = [set(scores.topk(top).indices.tolist()) for scores in (found, exact)]
+    """Against float32: of scores, over a query's spread, and of its first ten."""
+    delta, spread = (found - exact).abs(), exact.std(1).mean()
+    top = min(10, exact.shape[1] // 2)
+    kept = [
+        len(set(one.tolist()) & set(two.tolist()))
+        for one, two in zip(found.topk(top).indices, exact.topk(top).indices, strict=True)
+    ]
     return {
-        "largest_error_of_spread": float(delta.max() / exact.std()),
-        "rms_error_of_spread": float(delta.square().mean().sqrt() / exact.std()),
-        "top_10_kept": len(first[0] & first[1]) / top,
+        "largest_error_of_spread": float(delta.max() / spread),
+        "rms_error_of_spread": float(delta.square().mean().sqrt() / spread),
+        "top_half_kept": sum(kept) / (top * len(kept)),
     }
 
 
-def _products(bench: PrecisionBench, names: Sequence[str]) -> dict[str, float]:
-    """FLOP/s of the pass's largest product, quantising its rows included, by precision."""
-    import torch
-    import torch.nn.functional as F
-
-    from minireranker.kernels.quantised import KINDS, QuantisedWeight
-    from minireranker.models import Checkpoint, resolve
-
-    text = Checkpoint.open(resolve(str(bench.model))).config.text
-    inner, outer, rows = text.hidden_size, text.intermediate_size, bench.candidates * bench.suffix
-    x, weight = torch.randn(rows, inner).bfloat16(), torch.randn(outer, inner).bfloat16()
-    work: dict[str, Callable[[], object]] = {name: partial(F.linear, x, weight) for name in names}
-    for kind in KINDS:
-        if kind in names:
-            work[kind] = partial(_quantised, x, QuantisedWeight(weight, kind))
-    with torch.inference_mode():
-        _in_turns(work, 1)
-        times = _in_turns(work, 7)
-    return {name: 2.0 * rows * inner * outer / times[name] for name in names}
-
-
-def _quantised(x: Tensor, weight: QuantisedWeight) -> Tensor:
-    from minireranker.kernels.quantised import quantise_rows
-
-    return weight(quantise_rows(x, weight.kind))
+def _share(product: float, flop: float, times: Mapping[str, Sequence[float]]) -> float:
+    """Of the rate of products that a pass of ``flop`` reaches: the median of the turns' own."""
+    rates = [product / seconds for seconds in times["product"]]
+    return statistics.median(
+        flop / seconds / rate for seconds, rate in zip(times[BASE], rates, strict=True)
+    )

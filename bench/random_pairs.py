@@ -44,7 +44,7 @@ class Workload:
         """The same ``seed`` gives the same numbers to every reranker of the same size."""
         from minireranker.engine.work import Meter
 
-        self._reranker, self._state, self._meter = reranker, reranker.state, Meter()
+        self.reranker, self._state, self._meter = reranker, reranker.state, Meter()
         self._packer = self._state.packer(self._meter)
         opening = self._state.prompt.header(self._state.profile.template.instruction, False)
         self._header = self._state.header(opening, self._packer)
@@ -67,7 +67,7 @@ class Workload:
             return score_pairs(
                 state.model,
                 self._header,
-                _pairs(self._reranker, self._packer, self._header, self.queries, self.entries),
+                _pairs(self.reranker, self._packer, self._header, self.queries, self.entries),
                 state.band,
                 batch_tokens=state.batch_tokens,
                 backend=state.backend,

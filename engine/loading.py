@@ -67,7 +67,8 @@ def load_state(
     if precision.products:
         dtype = precision.dtype
     guide = _embedder(embedder, fitted, place, dtype, attention, progress)
-    packed = precision.products is None and (place.type == "cuda" if fused is None else fused)
+    if fused is None and place.type == "cuda":
+        fused = True
     with Progress("loading", _bytes_read(checkpoint, fitted.exit_layer), progress) as bar:
         model = load_model(
             checkpoint,
@@ -75,7 +76,7 @@ def load_state(
             answers=(tokenizer.yes, tokenizer.no),
             dtype=precision.dtype,
             products=precision.products,
-            fused=packed,
+            fused=fused,
             device=place,
             step=bar.advance,
         )
@@ -91,7 +92,7 @@ def load_state(
         "codec": kept.codec,
         # What it keeps of a picture is known from its file alone, so whose choice it was counts.
         "guide": guide.identity if guide and fitted.keep_ratio < 1.0 else "",
-        **({"layers": "fused"} if packed else {}),
+        **({"layers": "fused"} if fused and not precision.products else {}),
     }
     label = f"{name}, {fitted.name}, {precision.name}, {kept.codec}"
     if fitted.keep_ratio < 1.0:

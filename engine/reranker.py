@@ -67,8 +67,9 @@ class Reranker:
         "int8" (CPUs) and "fp8" (CUDA) take the decoder's products in eight bits.
         ``cache``: a Cache, a folder to keep entries in, or None: 4 GiB of memory.
         ``batch_tokens`` bounds the rows of one pass.
-        ``backend``: of band attention. ``fused``: packed weights and fewer passes, which cannot be
-        trained; None: on a GPU. ``progress``: a bar on stderr after two seconds; None: only
+        ``backend``: of band attention. ``fused``: layers of packed weights and fewer passes; None:
+        on a GPU, while a CPU gets its weights in the order it reads them; False: layers that can be
+        trained. ``progress``: a bar on stderr after two seconds; None: only
         on a terminal. Raises CheckpointError, ConfigurationError (its subclasses
         UnknownProfileError and ProfileError where the profile is at fault), CacheError for a folder
         that cannot be used.

@@ -11,6 +11,7 @@ from minireranker.kernels.quantised import Kind
 from .checkpoint import Checkpoint
 from .qwen3_vl import Decoder, Qwen3VL, VisionTower
 from .qwen3_vl.fused import fuse
+from .qwen3_vl.packed import can_pack, pack
 from .qwen3_vl.quantised import quantise
 from .weights import load_module, load_rows
 
@@ -23,14 +24,15 @@ def load_model(
     dtype: torch.dtype,
     device: torch.device,
     products: Kind | None = None,
-    fused: bool = False,
+    fused: bool | None = False,
     step: Callable[[int], None] = lambda nbytes: None,
 ) -> Qwen3VL:
     """The tower, ``layers`` decoder layers, and the head ``w_yes - w_no`` in float32.
 
     ``answers``: token ids of yes and no; None: an embedding model, which has no head. ``products``:
-    the decoder's in eight bits; else ``fused``: its layers packed. ``step`` is told the bytes of
-    every tensor read. Raises CheckpointError naming every tensor that does not fit.
+    the decoder's in eight bits; else ``fused``: its layers as ``FusedLayer``; None: its weights in
+    the order a CPU reads them, where there is one. ``step`` is told the bytes of every tensor read.
+    Raises CheckpointError naming every tensor that does not fit.
     """
     with torch.device("meta"):
         vision = VisionTower(checkpoint.config.vision)
@@ -45,4 +47,6 @@ def load_model(
         quantise(decoder, products)
     elif fused:
         fuse(decoder)
+    elif fused is None and can_pack(dtype, device):
+        pack(decoder)
     return Qwen3VL(checkpoint.config, vision.eval(), decoder.eval(), head, products)

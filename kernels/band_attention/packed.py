@@ -26,6 +26,7 @@ def requirement(device: torch.device) -> str | None:
 def attend(call: Call) -> tuple[Tensor, Tensor | None]:
     """See ``band_attention``."""
     out, lse = torch.zeros_like(call.q), empty_lse(call)
+    masks: dict[int, Tensor] = {}
     for row in range(call.rows):
         keys, values = keys_of(call, row, call.q.dtype)[:2]
         last = call.cu_q[row + 1]
@@ -34,18 +35,27 @@ def attend(call: Call) -> tuple[Tensor, Tensor | None]:
             block = slice(start, stop)
             # Tokens after the block's last query are out of sight: leave them out.
             visible = keys.shape[1] - (last - stop)
+            count = stop - start
+            if count not in masks:
+                masks[count] = causal_mask(count, count, call.q)
             _attend_block(
                 call.q[block],
                 keys[:, :visible],
                 values[:, :visible],
+                masks[count],
                 out[block],
                 None if lse is None else lse[block],
             )
     return out, lse
 
 
-def _attend_block(q: Tensor, keys: Tensor, values: Tensor, out: Tensor, lse: Tensor | None) -> None:
-    """Fill ``out`` [q_len, heads, head_dim]; the queries are the last tokens of ``keys``."""
+def _attend_block(
+    q: Tensor, keys: Tensor, values: Tensor, mask: Tensor, out: Tensor, lse: Tensor | None
+) -> None:
+    """Fill ``out`` [q_len, heads, head_dim]; the queries are the last tokens of ``keys``.
+
+    ``mask`` [q_len, q_len] says what they see of themselves.
+    """
     count, heads, dim = q.shape
     kv_heads, visible, _ = keys.shape
     group = heads // kv_heads
@@ -53,7 +63,7 @@ def _attend_block(q: Tensor, keys: Tensor, values: Tensor, out: Tensor, lse: Ten
     scores = torch.bmm(scaled.reshape(kv_heads, group * count, dim), keys.transpose(1, 2))
     # [kv_heads, group, q_len, visible]; only the last q_len columns can be out of sight.
     view = scores.view(kv_heads, group, count, visible)
-    view[..., visible - count :] += causal_mask(count, count, scores)
+    view[..., visible - count :] += mask
     wide = torch.promote_types(scores.dtype, torch.float32)
     if lse is not None:
         lse.copy_(view.to(wide).logsumexp(-1).permute(2, 0, 1).reshape(count, heads))

@@ -2,7 +2,7 @@
 
 On a GPU these passes cost what their bytes cost, and unfused they are more bytes than attention is.
 Everything is computed in float32 (or wider) and rounded once. CUDA tensors go through Triton,
-others through plain torch, which defines the results.
+others through ``plain``, which defines the results.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from __future__ import annotations
 import importlib.util
 from typing import Any
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from minireranker.errors import ConfigurationError
+
+from . import plain
 
 __all__ = ["add_rms_norm", "norm_rope", "swiglu"]
 
@@ -36,10 +36,7 @@ def norm_rope(heads: Tensor, weight: Tensor, cos: Tensor, sin: Tensor, eps: floa
     if heads.is_cuda:
         out: Tensor = _triton().norm_rope(heads, weight, cos, sin, eps)
         return out
-    normed = F.rms_norm(heads.to(cos.dtype), weight.shape, weight.to(cos.dtype), eps)
-    low, high = normed.chunk(2, -1)
-    cos, sin = cos[:, None], sin[:, None]
-    return torch.cat((low * cos - high * sin, high * cos + low * sin), -1).to(heads.dtype)
+    return plain.norm_rope(heads, weight, cos, sin, eps)
 
 
 def swiglu(gate_up: Tensor) -> Tensor:
@@ -52,8 +49,7 @@ def swiglu(gate_up: Tensor) -> Tensor:
     if gate_up.is_cuda:
         out: Tensor = _triton().swiglu(gate_up)
         return out
-    gate, up = gate_up.to(torch.promote_types(gate_up.dtype, torch.float32)).chunk(2, 1)
-    return (F.silu(gate) * up).to(gate_up.dtype)
+    return plain.swiglu(gate_up)
 
 
 def add_rms_norm(x: Tensor, added: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
@@ -69,9 +65,7 @@ def add_rms_norm(x: Tensor, added: Tensor, weight: Tensor, eps: float) -> tuple[
     if x.is_cuda:
         both: tuple[Tensor, Tensor] = _triton().add_rms_norm(x, added, weight, eps)
         return both
-    total = x + added
-    wide = torch.promote_types(x.dtype, torch.float32)
-    return total, F.rms_norm(total.to(wide), weight.shape, weight.to(wide), eps).to(x.dtype)
+    return plain.add_rms_norm(x, added, weight, eps)
 
 
 def _triton() -> Any:

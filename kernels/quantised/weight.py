@@ -67,7 +67,7 @@ class QuantisedWeight:
             *(shifted, 1.0, 128, self._numbers, self._scale, self._zeros),
             *(None, 1.0, 0, rows.dtype, "none", [], ""),
         )
-        return out.mul_(rows.scale)
+        return out.mul_(rows.scale.to(rows.dtype))
 
     def _fp8(self, rows: Rows) -> Tensor:
         out: Tensor = torch._scaled_mm(

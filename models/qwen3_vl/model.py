@@ -11,7 +11,8 @@ from minireranker.kernels.quantised import Kind
 
 from .config import ModelConfig
 from .decoder import Decoder
-from .quantised import quantised_bytes
+from .packed import PackedLinear
+from .quantised import QuantisedLinear
 from .vision import VisionTower
 
 
@@ -50,7 +51,9 @@ class Qwen3VL:
         """Bytes of all weights."""
         modules = (self.vision, self.decoder)
         kept = sum(p.nbytes for module in modules for p in module.parameters())
-        return kept + quantised_bytes(self.decoder)
+        # In another form than the checkpoint's, weights are no parameters any more.
+        others = (m for m in self.decoder.modules() if isinstance(m, QuantisedLinear | PackedLinear))
+        return kept + sum(module.nbytes for module in others)
 
     def score(self, hidden: Tensor) -> Tensor:
         """Raw logit differences, float32 [rows], of last-token states [rows, hidden].

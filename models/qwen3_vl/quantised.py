@@ -16,6 +16,7 @@ class QuantisedLinear(nn.Module):
         """Takes the weight over."""
         super().__init__()
         self.quantised = QuantisedWeight(linear.weight.detach(), kind)
+        self.nbytes = self.quantised.nbytes
 
     def forward(self, x: Tensor | Rows) -> Tensor:
         """[rows, features] -> [rows, outputs]."""
@@ -40,12 +41,6 @@ def quantise(decoder: Decoder, kind: Kind) -> None:
     """Replace the products of every layer, one layer after the other, in place."""
     for index in range(len(decoder.layers)):
         _quantise_layer(decoder.layer(index), kind)
-
-
-def quantised_bytes(decoder: Decoder) -> int:
-    """Of weights that are no parameters any more."""
-    modules = (m for m in decoder.modules() if isinstance(m, QuantisedLinear))
-    return sum(module.quantised.nbytes for module in modules)
 
 
 def _quantise_layer(layer: DecoderLayer, kind: Kind) -> None:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from minireranker.kernels.fused import plain
+
 from .config import TextConfig
 
 
@@ -31,25 +33,18 @@ def mrope_angles(positions: Tensor, config: TextConfig) -> Tensor:
 
 @dataclass(frozen=True)
 class NormRope:
-    """RMSNorm over the head dimension followed by rotation, as one elementwise pass.
-
-    The norm's weight is multiplied into the cosines and sines once for all heads (a table of
-    [tokens, head_dim]), and its scale, one number a (token, head), commutes with the rotation: so
-    each head pays three multiply-adds instead of a norm, a weight, and a rotation.
-    """
+    """RMSNorm over the head dimension followed by rotation, for given tokens."""
 
     cos: Tensor
     """[tokens, head_dim / 2], float32 or wider."""
     sin: Tensor
-    dtype: torch.dtype
-    """Of the heads that will be rotated."""
     eps: float
 
     @classmethod
     def of(cls, positions: Tensor, config: TextConfig, dtype: torch.dtype) -> NormRope:
-        """For tokens at M-RoPE ``positions``, int64 [3, tokens]."""
+        """For heads of ``dtype`` of tokens at M-RoPE ``positions``, int64 [3, tokens]."""
         angles = mrope_angles(positions, config).to(torch.promote_types(dtype, torch.float32))
-        return cls(angles.cos(), angles.sin(), dtype, config.rms_norm_eps)
+        return cls(angles.cos(), angles.sin(), config.rms_norm_eps)
 
     def rows(self, rows: Tensor) -> NormRope:
         """The same for a selection of tokens, int64 [n]."""
@@ -57,31 +52,7 @@ class NormRope:
 
     def __call__(self, heads: Tensor, weight: Tensor) -> Tensor:
         """Norm and rotate ``heads`` [tokens, heads, head_dim] with ``weight`` [head_dim]."""
-        half, wide = heads.shape[-1] // 2, self.cos.dtype
-        low, high = weight[:half].to(wide), weight[half:].to(wide)
-        cos = torch.cat((self.cos * low, self.cos * high), -1).to(self.dtype)[:, None]
-        # Rotation takes the other half's value, which carries the other half's weight.
-        sin_low = (self.sin * -high).to(self.dtype)[:, None]
-        sin_high = (self.sin * low).to(self.dtype)[:, None]
-        rotated = heads * cos
-        rotated[..., :half].addcmul_(heads[..., half:], sin_low)
-        rotated[..., half:].addcmul_(heads[..., :half], sin_high)
-        return self._scaled(rotated, heads)
-
-    def _scaled(self, rotated: Tensor, heads: Tensor) -> Tensor:
-        """``rotated`` over the root mean square of ``heads``.
-
-        The scale is common to a head, so rounding it to bfloat16 would be an error common to all
-        its products; it is split into two bfloat16 parts instead.
-        """
-        wide = self.cos.dtype
-        norm = torch.linalg.vector_norm(heads, dim=-1, keepdim=True, dtype=wide)
-        scale = (norm.square() / heads.shape[-1] + self.eps).rsqrt()
-        if wide is self.dtype:
-            return rotated.mul_(scale)
-        high = scale.to(self.dtype)
-        out: Tensor = (rotated * high).addcmul_(rotated, (scale - high).to(self.dtype))
-        return out
+        return plain.norm_rope(heads, weight, self.cos, self.sin, self.eps)
 
 
 def vision_angles(rows: Tensor, columns: Tensor, head_dim: int) -> Tensor:

@@ -89,7 +89,7 @@ def test_arithmetic_is_that_of_the_layers_that_run(tiny: Path) -> None:
     below = 2 * suffix * (qkv + rest)
     entering = suffix * qkv + documents * suffix * rest
     last = documents * suffix * hidden * kv + documents * (hidden * width + rest)
-    products, attention = arithmetic(reranker, documents, suffix)
+    products, attention = arithmetic(reranker, documents, suffix, PREFIX)
     assert products == 2 * (below + entering + last)
 
     own = 1 + 2 + 3 + 4 + 5 + 6 + 7 + 8 + 9 + 10
@@ -105,13 +105,13 @@ def test_layers_outside_the_band_do_not_see_the_document(tiny: Path) -> None:
     below = 10 * header + own
     band, after = 4 * (10 * (header + PREFIX) + own), 4 * (10 * header + own)
     last = 4 * (header + 10)
-    assert arithmetic(reranker, 4, 10)[1] == 2 * 2 * 64 * (below + band + after + last)
+    assert arithmetic(reranker, 4, 10, PREFIX)[1] == 2 * 2 * 64 * (below + band + after + last)
 
 
 def test_with_an_empty_band_attention_is_over_the_header_and_itself(tiny: Path) -> None:
     reranker, header = indexed(tiny, band=(2, 2))
     below, last = 3 * (10 * header + 55), 4 * (header + 10)
-    assert arithmetic(reranker, 4, 10)[1] == 2 * 2 * 64 * (below + last)
+    assert arithmetic(reranker, 4, 10, PREFIX)[1] == 2 * 2 * 64 * (below + last)
 
 
 @pytest.mark.parametrize(

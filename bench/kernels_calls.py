@@ -14,8 +14,17 @@ if TYPE_CHECKING:
 
 __all__ = ["NUMBERS", "Heads", "Rows", "Shape"]
 
-NUMBERS = {"exact": 0, "int8": 127, "float8_e4m3fn": 448}
-"""What prefixes are kept in, and the largest number of it; exact: the queries' dtype, no scales."""
+NUMBERS: dict[str, tuple[tuple[int, ...], ...]] = {
+    "exact": (),
+    "int8": ((0,), (2,)),
+    "float8_e4m3fn": ((0, 2), (0, 2)),
+}
+"""What prefixes are kept in; exact: the queries' dtype, no scales. Over which dimensions of
+[tokens, kv_heads, head_dim] K and V share a scale: as the cache's codecs do, K in int8 has one a
+channel, V one a token, and in float8 each has one a head."""
+
+LARGEST = {"int8": 127, "float8_e4m3fn": 448}
+"""The largest number there is."""
 
 
 @dataclass(frozen=True)
@@ -145,7 +154,7 @@ def _wide(extent: Extent) -> Extent:
 
 
 def _documents(lengths: list[int], draw: Callable[[int], Tensor], numbers: str) -> list[Extent]:
-    """Views into one pool, [2, tokens of all, kv_heads, head_dim], and one of scales."""
+    """Views into one pool, [2, tokens of all, kv_heads, head_dim]; scales of their own."""
     import torch
 
     from minireranker.kernels.band_attention import Extent
@@ -154,18 +163,20 @@ def _documents(lengths: list[int], draw: Callable[[int], Tensor], numbers: str) 
         pool = torch.cat([draw(length) for length in lengths], 1)
         return [Extent(*part) for part in torch.split(pool, lengths, 1)]
     made = [_quantised(draw(length), numbers) for length in lengths]
-    kept, scales = (
-        torch.split(torch.cat(parts, 1), lengths, 1) for parts in zip(*made, strict=True)
-    )
-    return [Extent(*part, *scale) for part, scale in zip(kept, scales, strict=True)]
+    pool = torch.cat([codes for codes, _, _ in made], 1)
+    parts = zip(torch.split(pool, lengths, 1), made, strict=True)
+    return [Extent(*codes, *scales) for codes, (_, *scales) in parts]
 
 
-def _quantised(values: Tensor, numbers: str) -> tuple[Tensor, Tensor]:
-    """Numbers, and a scale a token and head."""
+def _quantised(values: Tensor, numbers: str) -> tuple[Tensor, Tensor, Tensor]:
+    """Codes of K and V [2, tokens, kv_heads, head_dim], and the scales of each."""
     import torch
 
     wide = values.float()
-    scale = wide.abs().amax(-1) / NUMBERS[numbers]
-    codes = wide / scale[..., None]
+    scales = [
+        part.abs().amax(over, keepdim=True) / LARGEST[numbers]
+        for part, over in zip(wide, NUMBERS[numbers], strict=True)
+    ]
+    codes = torch.stack([part / scale for part, scale in zip(wide, scales, strict=True)])
     codes = codes.round() if numbers == "int8" else codes
-    return codes.to(getattr(torch, numbers)), scale
+    return codes.to(getattr(torch, numbers)), *scales

@@ -9,61 +9,18 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, Self
+from functools import cached_property
+from typing import Self
 
 import torch
 from torch import Tensor
 
 from .codec import check_parts, decode_layer, encode
+from .parts import Entry as Entry
+from .parts import Parts
 
-
-class Entry(Protocol):
-    """What a cache keeps."""
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all tensors."""
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Its tensors by name."""
-
-    def fields(self) -> dict[str, str]:
-        """Everything else, as strings."""
-
-    @classmethod
-    def restore(cls, tensors: Mapping[str, Tensor], fields: Mapping[str, str]) -> Self:
-        """What ``tensors`` and ``fields`` gave. Raises KeyError or ValueError for anything else."""
-
-    def to(self, device: torch.device) -> Self:
-        """The same on another device; itself if it is there."""
-
-
-class _Parts:
-    """What all kinds share, given ``tensors``, ``fields`` and ``restore``."""
-
-    def tensors(self) -> dict[str, Tensor]:
-        raise NotImplementedError
-
-    def fields(self) -> dict[str, str]:
-        """Everything else, as strings."""
-        return {}
-
-    @classmethod
-    def restore(cls, tensors: Mapping[str, Tensor], fields: Mapping[str, str]) -> Self:
-        raise NotImplementedError
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all tensors."""
-        return sum(tensor.nbytes for tensor in self.tensors().values())
-
-    def to(self, device: torch.device) -> Self:
-        """The same on another device; itself if it is there."""
-        tensors = self.tensors()
-        if all(tensor.device == device for tensor in tensors.values()):
-            return self
-        moved = {name: t.to(device, non_blocking=True) for name, t in tensors.items()}
-        return self.restore(moved, self.fields())
+ENCODED_VALUES = 2**22
+"""Of K or V at a time, beside whole layers: in float32, which a codec works in, 16 MiB."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +30,7 @@ class KeptTokens:
     grid: tuple[int, int, int]
     """Frames, rows, columns of visual tokens before pruning."""
     indices: Tensor
-    """[kept] int32, ascending, row-major in ``grid``."""
+    """[kept] int32, ascending, row-major in ``grid``; on the CPU, where they are read."""
 
     def __post_init__(self) -> None:
         """Raise ValueError for a grid that is none, or indices that are too many for it."""
@@ -85,7 +42,7 @@ class KeptTokens:
 
 
 @dataclass(frozen=True, eq=False)
-class PrefixEntry(_Parts):
+class PrefixEntry(Parts):
     """A first segment, read through the band's end: what any second segment may attend to."""
 
     codec: str
@@ -116,15 +73,34 @@ class PrefixEntry(_Parts):
         Scores are computed from what comes out of the codec, also right after reading: a score must
         not depend on whether its document was cached.
         """
-        return cls(codec, encode(codec, k, v), k.dtype, span, tokens, tuple(visuals))
+        return cls(codec, _encoded(codec, k, v), k.dtype, span, tokens, tuple(visuals))
 
     def layer(self, at: int) -> tuple[Tensor, Tensor]:
         """K and V [tokens, kv_heads, head_dim] of band layer number ``at``, in ``dtype``."""
         return decode_layer(self.codec, self.parts, at, self.dtype)
 
+    @cached_property
+    def kept_layers(self) -> tuple[tuple[Tensor, ...], ...] | None:
+        """Each band layer as it is kept, where that is K and V in ``dtype``, or codes with scales.
+
+        Those are K, V, and the float32 scales they are multiplied by: int8 or float8_e4m3fn
+        [tokens, kv_heads, head_dim], and [tokens or 1, kv_heads, head_dim or 1]. None where there
+        is more to decoding, or no token. Views, made once: pairs by the thousand ask for them.
+        """
+        names: tuple[str, ...] = ("k", "v", "k_scale", "v_scale")
+        if self.parts.keys() == {"k", "v"} and self.parts["k"].dtype is self.dtype:
+            names = ("k", "v")
+        if self.parts.keys() != set(names) or not self.tokens:
+            return None
+        return tuple(zip(*(self.parts[name].unbind() for name in names), strict=True))
+
     def tensors(self) -> dict[str, Tensor]:
         """The codec's parts, and ``visual.0`` ...: indices of the visual tokens kept."""
         return {**self.parts, **_numbered("visual", tuple(v.indices for v in self.visuals))}
+
+    def numbers(self) -> dict[str, Tensor]:
+        """The codec's parts."""
+        return dict(self.parts)
 
     def fields(self) -> dict[str, str]:
         """Codec, dtype, span, tokens, and the grids of the visuals (``1x16x20 ...``)."""
@@ -154,7 +130,7 @@ class PrefixEntry(_Parts):
 
 
 @dataclass(frozen=True, eq=False)
-class ChoiceEntry(_Parts):
+class ChoiceEntry(Parts):
     """Which visual tokens an embedder chose: all that is needed to name a document's entry."""
 
     indices: tuple[Tensor, ...]
@@ -174,7 +150,7 @@ class ChoiceEntry(_Parts):
 
 
 @dataclass(frozen=True, eq=False)
-class FeatureEntry(_Parts):
+class FeatureEntry(Parts):
     """Visual tokens as the tower gives them: the input of the decoder, [tokens, hidden]."""
 
     merged: Tensor
@@ -193,7 +169,7 @@ class FeatureEntry(_Parts):
 
 
 @dataclass(frozen=True, eq=False)
-class SuffixEntry(_Parts):
+class SuffixEntry(Parts):
     """A second segment, read up to the layer where it meets the first."""
 
     x: Tensor
@@ -217,6 +193,20 @@ class SuffixEntry(_Parts):
         """From ``tensors()`` and ``fields()``."""
         maps = tuple(tensors.get(f"injection.{i}") for i in range(int(fields["layers"])))
         return cls(tensors["x"], tensors["positions"], maps)
+
+
+def _encoded(codec: str, k: Tensor, v: Tensor) -> dict[str, Tensor]:
+    """``encode``, some layers at a time: a long document's would take several times its room."""
+    layers = max(1, ENCODED_VALUES // max(1, k[:1].numel()))
+    if codec == "exact" or layers >= k.shape[0]:
+        return encode(codec, k, v)
+    out: dict[str, Tensor] = {}
+    for start in range(0, k.shape[0], layers):
+        part = slice(start, start + layers)
+        for name, tensor in encode(codec, k[part], v[part]).items():
+            whole = out.setdefault(name, tensor.new_empty(k.shape[0], *tensor.shape[1:]))
+            whole[part] = tensor
+    return out
 
 
 def _grid(text: str) -> tuple[int, int, int]:

@@ -5,32 +5,30 @@ On CUDA, written to the documentation of streams and pinned memory; not measured
 
 from __future__ import annotations
 
-from functools import lru_cache
+import threading
+from collections.abc import Hashable, Mapping
 from typing import TypeVar
 
 import torch
+from torch import Tensor
 
 from .entry import Entry
+from .ferry import Ferry, Mark
 
 _E = TypeVar("_E", bound=Entry)
 
 
 def onto(entry: _E, device: torch.device | None) -> _E:
-    """The entry on ``device``, complete when this returns; None: where it is.
+    """The entry with its numbers on ``device``, or under way there; None: where it is.
 
-    From a CPU to CUDA it goes through pinned memory and a stream of its own, so that the copy, and
-    the waiting for it in the calling thread, does not wait for the model's kernels.
+    From a CPU to CUDA it goes through pinned memory and a stream of its own, for which no thread
+    waits: it has to be ``ready`` before it is read.
     """
-    if device is None or all(t.device == device for t in entry.tensors().values()):
+    if device is None or all(t.device == device for t in entry.numbers().values()):
         return entry
-    if device.type != "cuda" or any(t.is_cuda for t in entry.tensors().values()):
+    if device.type != "cuda" or any(t.is_cuda for t in entry.numbers().values()):
         return entry.to(device)
-    pinned = {name: tensor.pin_memory() for name, tensor in entry.tensors().items()}
-    stream = _side_stream(device)
-    with torch.cuda.stream(stream):
-        moved = entry.restore(pinned, entry.fields()).to(device)
-    stream.synchronize()
-    return moved
+    return _ferry(device).send(entry)
 
 
 def on_cpu(entry: _E) -> _E:
@@ -48,16 +46,18 @@ def on_cpu(entry: _E) -> _E:
 
 
 def ready(entry: _E, device: torch.device | None) -> _E:
-    """``onto``, and the memory kept from being given away while this thread's stream may read it.
+    """``onto``, for this thread's stream to read: it waits for the copy, the thread does not.
 
-    Memory from the side stream would otherwise be reused by the next copy there, in spite of
-    kernels of another stream that have not run yet.
+    Its memory is kept from being given away while that stream may read it: the next copy would
+    take it otherwise, in spite of kernels that have not run yet. Cheap from the second time on.
     """
-    entry = onto(entry, device)
-    for tensor in entry.tensors().values():
-        if tensor.is_cuda:
-            tensor.record_stream(torch.cuda.current_stream(tensor.device))
-    return entry
+    place = device
+    if place is None:
+        place = next((t.device for t in entry.numbers().values()), None)
+    if place is None or place.type != "cuda":
+        return onto(entry, place)
+    ferry = _ferry(place)
+    return entry if ferry.has(entry) else ferry.receive(onto(entry, place))
 
 
 def place_of(device: torch.device | str | None) -> torch.device | None:
@@ -68,7 +68,40 @@ def place_of(device: torch.device | str | None) -> torch.device | None:
     return place
 
 
-@lru_cache
-def _side_stream(device: torch.device) -> torch.cuda.Stream:
-    """One a device: what one stream has freed, only that stream gets again."""
-    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+class _CudaLane:
+    """A stream beside those that compute: what it has freed, only it gets again."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+
+    def stage(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {name: tensor.pin_memory() for name, tensor in tensors.items()}
+
+    def copy(self, staged: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Mark]:
+        with torch.cuda.stream(self._stream):
+            moved = {name: t.to(self._device, non_blocking=True) for name, t in staged.items()}
+            mark: Mark = self._stream.record_event()
+        return moved, mark
+
+    def stream(self) -> Hashable:
+        return torch.cuda.current_stream(self._device)
+
+    def wait(self, mark: Mark) -> None:
+        assert isinstance(mark, torch.cuda.Event), "marks are those of ``copy``"
+        torch.cuda.current_stream(self._device).wait_event(mark)
+
+    def hold(self, tensor: Tensor) -> None:
+        tensor.record_stream(torch.cuda.current_stream(self._device))
+
+
+_FERRIES: dict[torch.device, Ferry] = {}
+_MAKING = threading.Lock()
+
+
+def _ferry(device: torch.device) -> Ferry:
+    """One a device: what one has sent, no other can receive."""
+    with _MAKING:
+        if device not in _FERRIES:
+            _FERRIES[device] = Ferry(_CudaLane(device))
+        return _FERRIES[device]

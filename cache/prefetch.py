@@ -13,7 +13,7 @@ from typing import Generic, Self, TypeVar
 import torch
 
 from .entry import Entry
-from .placement import ready
+from .placement import onto
 
 _LOG = logging.getLogger(__name__)
 _E = TypeVar("_E", bound=Entry)
@@ -78,7 +78,8 @@ class Prefetch(Generic[_E]):
     def take(self, key: str) -> _E | None:
         """The entry, waited for if it is being loaded; None: a miss. Counted as ``get`` counts.
 
-        A key that was not announced, or whose turn has not come, is looked up at once.
+        A key that was not announced, or whose turn has not come, is looked up at once. The entry's
+        numbers may still be under way to the device: make it ``ready`` before they are read.
         """
         slot = self._pop(key)
         self._advance()
@@ -92,7 +93,7 @@ class Prefetch(Generic[_E]):
             _LOG.exception("could not load entry %s; it is a miss", key)
             entry = None
         self._lookup.count(slot.at_hand)
-        return None if entry is None else ready(entry, self._device)
+        return None if entry is None else onto(entry, self._device)
 
     def close(self) -> None:
         """Load no more, hold nothing; ``take`` still works, as ``get`` does."""

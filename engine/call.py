@@ -9,8 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 
-import torch
-
 from minireranker.cache import PrefixEntry
 from minireranker.errors import InputError, MinirerankerError, NonFiniteScoreError
 
@@ -28,8 +26,6 @@ HELD_BYTES = 2**29
 """Pixels and entries a chunk may hold beside the cache; one document may exceed it alone."""
 
 HELD_DOCUMENTS = 256
-
-_CPU = torch.device("cpu")
 
 
 class Call:
@@ -224,6 +220,9 @@ class Call:
         self._shelves[False].flush()
         for first_is_query, shelf in self._shelves.items():
             matches = list(self._matches(chunk, first_is_query=first_is_query))
+            if first_is_query:
+                # Pairs of one first segment side by side: documents' are by now, queries' are not.
+                matches.sort(key=lambda match: match.query.index)
             scores = score_matches(self._state, self._packer, shelf.header, matches, self.step)
             for match, score in zip(matches, scores, strict=True):
                 _record(match, score)
@@ -232,7 +231,7 @@ class Call:
             if candidate.prefix is not None:
                 candidate.visuals = candidate.prefix.visuals
             elif candidate.second is not None:
-                candidate.visuals = tuple(kept_visuals(candidate.second, _CPU))
+                candidate.visuals = tuple(kept_visuals(candidate.second))
             candidate.release()
 
     def _matches(self, candidates: Sequence[Candidate], *, first_is_query: bool) -> Iterator[Match]:

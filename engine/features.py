@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -17,15 +17,29 @@ from numpy.typing import NDArray
 
 from minireranker.cache import Cache, FeatureEntry, Namespace
 from minireranker.models.qwen3_vl import Qwen3VL
+from minireranker.models.qwen3_vl.sending import sent
 
 from .draft import Segment
 from .pixels import TEMPORAL, Visual
 from .work import Meter
 
 PATCH_BUDGET = 8_192
-"""Patches a tower call: bounds its activations. A frame of more goes alone."""
+"""Patches a tower call: bounds its activations. A frame of more goes alone, in pieces of as many
+but for attention."""
 
 Kept: TypeAlias = tuple[Visual, NDArray[np.int64]]
+"""Of a visual, the tokens that are kept, ascending."""
+
+
+class _Piece(NamedTuple):
+    """Frames of a visual that go through the tower together."""
+
+    of: int
+    """Which visual."""
+    visual: Visual
+    """Those frames."""
+    kept: NDArray[np.int64]
+    """The tokens kept of them, counted from their first."""
 
 
 class FeatureReader:
@@ -58,7 +72,7 @@ class FeatureReader:
             found = iter(self._through_cache(wanted, *self._kept, durable=durable))
         else:
             found = iter(self._read(wanted))
-        return [_joined([next(found) for _ in s.visuals]) for s in segments]
+        return [joined([next(found) for _ in s.visuals]) for s in segments]
 
     def _through_cache(
         self, wanted: Sequence[Kept], cache: Cache, namespace: Namespace, *, durable: bool
@@ -76,22 +90,36 @@ class FeatureReader:
         return [entries[key] for key in keys]
 
     def _read(self, wanted: Sequence[Kept]) -> list[FeatureEntry]:
-        """The tower over many visuals, in groups of the patch budget."""
-        pieces = [piece for visual, _ in wanted for piece in _pieces(visual)]
-        encoded = iter([f for group in _grouped(pieces) for f in self._encode(group)])
-        out = []
-        for visual, kept in wanted:
-            whole = _joined([next(encoded) for _ in _pieces(visual)])
-            index = torch.from_numpy(kept).to(self._model.device)
-            maps = tuple(level[index] for level in whole.deepstack)
-            out.append(FeatureEntry(whole.merged[index], maps))
-        return out
+        """The tower over many visuals, in groups of the patch budget.
 
-    def _encode(self, visuals: Sequence[Visual]) -> list[FeatureEntry]:
-        """The tower over a few visuals at once."""
+        Besides what is kept, no more is held at a time than the features of one group.
+        """
+        entries = [self._room(len(kept)) for _, kept in wanted]
+        filled = [0] * len(wanted)
+        pieces = [_Piece(at, *part) for at, whole in enumerate(wanted) for part in _pieces(*whole)]
+        for group in _grouped(pieces):
+            for piece, features in zip(group, self._encode(group), strict=True):
+                start = filled[piece.of]
+                filled[piece.of] = stop = start + len(piece.kept)
+                index = sent(torch.from_numpy(piece.kept), self._model.device)
+                tensors = features.tensors()
+                for name, room in entries[piece.of].tensors().items():
+                    room[start:stop] = tensors[name][index]
+        return entries
+
+    def _room(self, tokens: int) -> FeatureEntry:
+        """For the features of so many visual tokens."""
+        vision, like = self._model.config.vision, self._model.decoder.norm.weight
+        levels = (None, *vision.deepstack_visual_indexes)
+        merged, *maps = (like.new_empty(tokens, vision.out_hidden_size) for _ in levels)
+        return FeatureEntry(merged, tuple(maps))
+
+    def _encode(self, pieces: Sequence[_Piece]) -> list[FeatureEntry]:
+        """The tower over a few pieces at once: all their visual tokens."""
+        visuals = [piece.visual for piece in pieces]
         patches = np.concatenate([v.patches(self._mean, self._std) for v in visuals])
         self._meter.count(vision_patches=len(patches))
-        pixels = torch.from_numpy(patches).to(self._model.device, self._model.dtype)
+        pixels = sent(torch.from_numpy(patches).to(self._model.dtype), self._model.device)
         features = self._model.vision(pixels, [v.grid for v in visuals])
         sizes = [v.tokens for v in visuals]
         maps = [level.split(sizes) for level in features.deepstack]
@@ -111,37 +139,41 @@ def _key(namespace: Namespace, visual: Visual, kept: NDArray[np.int64]) -> str:
     )
 
 
-def _pieces(visual: Visual) -> list[Visual]:
+def _pieces(visual: Visual, kept: NDArray[np.int64]) -> list[Kept]:
     """A visual as parts of at most the patch budget: frames see only themselves in the tower."""
     frames, height, width = visual.grid
     step = max(1, PATCH_BUDGET // (height * width))
     if frames <= step:
-        return [visual]
-    return [
-        dataclasses.replace(
+        return [(visual, kept)]
+    tokens = visual.tokens // frames
+    parts = []
+    for start in range(0, frames, step):
+        part = dataclasses.replace(
             visual,
             frames=visual.frames[TEMPORAL * start : TEMPORAL * (start + step)],
             timestamps=visual.timestamps[start : start + step],
         )
-        for start in range(0, frames, step)
-    ]
+        first, last = np.searchsorted(kept, (start * tokens, (start + step) * tokens))
+        parts.append((part, kept[first:last] - start * tokens))
+    return parts
 
 
-def _grouped(visuals: Sequence[Visual]) -> list[list[Visual]]:
+def _grouped(pieces: Sequence[_Piece]) -> list[list[_Piece]]:
     """Neighbours together while they fit the patch budget."""
-    groups: list[list[Visual]] = []
+    groups: list[list[_Piece]] = []
     patches = 0
-    for visual in visuals:
-        size = visual.tokens * 4
+    for piece in pieces:
+        size = piece.visual.tokens * 4
         if not groups or patches + size > PATCH_BUDGET:
             groups.append([])
             patches = 0
-        groups[-1].append(visual)
+        groups[-1].append(piece)
         patches += size
     return groups
 
 
-def _joined(parts: Sequence[FeatureEntry]) -> FeatureEntry:
+def joined(parts: Sequence[FeatureEntry]) -> FeatureEntry:
+    """Several entries' tokens behind one another."""
     if len(parts) == 1:
         return parts[0]
     levels = zip(*(part.deepstack for part in parts), strict=True)

@@ -17,6 +17,7 @@ from minireranker.models.loading import load_model
 
 from .embedder import Embedder
 from .embedding_model import LIMITS as EMBEDDER_LIMITS
+from .graphs import Graphs
 from .library import Library
 from .placement import find_backend, find_device, find_precision
 from .prefix import Band
@@ -38,6 +39,7 @@ def load_state(
     batch_tokens: int,
     backend: str,
     fused: bool | None,
+    graphs: bool | None,
     progress: bool | None,
 ) -> EngineState:
     """Check every argument, then load. See ``Reranker.from_pretrained`` for meaning and errors."""
@@ -55,6 +57,7 @@ def load_state(
     place = find_device(device)
     precision = find_precision(dtype, checkpoint.config.dtype, place)
     attention = find_backend(backend, place)
+    recording = _records(graphs, attention, place)
     vocabulary = checkpoint.tokenizer_json()
     tokenizer = TextTokenizer(vocabulary)
     if keep_ratio is not None:
@@ -98,12 +101,13 @@ def load_state(
     if fitted.keep_ratio < 1.0:
         label += f", keep {fitted.keep_ratio:g}" + (f" by {guide.checkpoint.name}" if guide else "")
     namespace = Namespace(identity, "", label)
+    band = Band(*fitted.band, fitted.exit_layer)
     return EngineState(
         checkpoint.path,
         model,
         fitted,
         prompt,
-        Band(*fitted.band, fitted.exit_layer),
+        band,
         checkpoint.pixel_mean,
         checkpoint.pixel_std,
         namespace,
@@ -112,6 +116,7 @@ def load_state(
         batch_tokens,
         Library(Catalog(kept.catalog_database, namespace.name)),
         guide,
+        Graphs(model, band) if recording else None,
     )
 
 
@@ -126,6 +131,17 @@ def with_tenant(state: EngineState, tenant: str) -> EngineState:
     namespace = dataclasses.replace(state.namespace, tenant=tenant)
     library = Library(Catalog(state.cache.catalog_database, namespace.name))
     return dataclasses.replace(state, namespace=namespace, library=library)
+
+
+def _records(graphs: bool | None, backend: str, device: torch.device) -> bool:
+    """Whether passes are recorded; None: where they can be."""
+    able = device.type == "cuda" and backend == "triton"
+    if graphs and not able:
+        raise ConfigurationError(
+            "graphs=True records passes on CUDA devices with the backend 'triton', not with "
+            f"{backend!r} on {device}; leave it out"
+        )
+    return able if graphs is None else graphs
 
 
 def _embedder(

@@ -142,6 +142,7 @@ def score_matches(
             backend=state.backend,
             meter=meter,
             step=step,
+            graphs=state.graphs,
         )
     out: list[float] = scores.tolist()
     return out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -11,9 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from minireranker.models.qwen3_vl import NormRope, Qwen3VL, pad_rows
+from minireranker.models.qwen3_vl.sending import sent
 
 from .draft import Segment
-from .features import FeatureReader
+from .features import FeatureReader, joined
 from .work import Meter
 
 
@@ -28,8 +30,20 @@ class Packed:
     rope: NormRope
     cu_seqlens: list[int]
     """Segments + 1; rows after the last are padding."""
-    injections: tuple[Tensor, ...]
-    """DeepStack maps by layer, [rows, hidden], zero outside visual rows; empty without visuals."""
+    visual_rows: Tensor
+    """[visual tokens] int64, ascending: their places in ``x``."""
+    maps: tuple[Tensor, ...]
+    """DeepStack maps by layer, [visual tokens, hidden]; empty without visuals."""
+
+    @cached_property
+    def injections(self) -> tuple[Tensor, ...]:
+        """The maps as whole rows, [rows, hidden], zero outside visual rows."""
+        whole = []
+        for level in self.maps:
+            injected = torch.zeros_like(self.x)
+            injected[self.visual_rows] = level
+            whole.append(injected)
+        return tuple(whole)
 
 
 class Packer:
@@ -56,31 +70,26 @@ class Packer:
         cu_seqlens = [0, *np.cumsum(lengths).tolist()]
         ids = np.concatenate([segment.input_ids for segment in segments])
         places = [s.positions + start for s, start in zip(segments, starts, strict=True)]
-        x = pad_rows(self.model.decoder.embed_tokens(torch.from_numpy(ids).to(device)))
+        x = pad_rows(self.model.decoder.embed_tokens(sent(torch.from_numpy(ids), device)))
         packed = torch.from_numpy(np.concatenate(places, axis=1))
-        positions = F.pad(packed, (0, x.shape[0] - cu_seqlens[-1])).to(device)
+        positions = sent(F.pad(packed, (0, x.shape[0] - cu_seqlens[-1])), device)
         rows = np.concatenate(
             [s.visual_rows + at for s, at in zip(segments, cu_seqlens, strict=False)]
         )
-        at = torch.from_numpy(rows).to(device)
-        injections = self._place_features(x, segments, at, keep_features=keep_features)
+        at = sent(torch.from_numpy(rows), device)
+        maps = self._place_features(x, segments, at, keep_features=keep_features)
         rope = self.model.decoder.rope(positions)
-        return Packed(x, positions, rope, cu_seqlens, injections)
+        return Packed(x, positions, rope, cu_seqlens, at, maps)
 
     def _place_features(
         self, x: Tensor, segments: Sequence[Segment], rows: Tensor, *, keep_features: bool
     ) -> tuple[Tensor, ...]:
-        """Write merged features into ``x``; return the DeepStack maps as whole rows."""
+        """Write merged features into ``x``; return the DeepStack maps."""
         if not len(rows):
             return ()
         distinct = {id(s): s for s in segments if s.visuals}
         read = self._features.of(list(distinct.values()), keep=keep_features)
         features = dict(zip(distinct, read, strict=True))
-        found = [features[id(s)] for s in segments if s.visuals]
-        x[rows] = torch.cat([item.merged for item in found])
-        maps = []
-        for level in range(len(found[0].deepstack)):
-            injected = torch.zeros_like(x)
-            injected[rows] = torch.cat([item.deepstack[level] for item in found])
-            maps.append(injected)
-        return tuple(maps)
+        found = joined([features[id(s)] for s in segments if s.visuals])
+        x[rows] = found.merged
+        return found.deepstack

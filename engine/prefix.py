@@ -19,6 +19,12 @@ from minireranker.models.qwen3_vl import Projected
 
 from .draft import Segment
 from .packing import Packed, Packer
+from .prefill import read_long
+
+PASS_ROWS = 1_024
+"""Tokens read at a time: enough for full-speed products, few enough to see progress. Reading a
+document of any length takes, beside its entry, this many rows of the widest layer and a few numbers
+a token (``read_long``)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,40 +77,71 @@ def read_prefixes(
     band: Band,
     backend: str,
     codec: str,
+    rows: int = PASS_ROWS,
 ) -> list[PrefixEntry]:
-    """One cache entry a first segment, all read in one packed pass."""
+    """One cache entry a first segment.
+
+    Short ones are packed up to ``rows`` tokens a pass; a longer one is read alone, so many at a
+    time (a multiple of the decoder's row tile). Which it is depends on the segment alone.
+    """
     config = packer.model.config.text
     depth = len(band.prefix_layers)
     heads = (config.num_key_value_heads, config.head_dim)
     like = packer.model.decoder.norm.weight
-    shapes = [(depth, len(segment) if depth else 0, *heads) for segment in segments]
-    kept = [(like.new_empty(shape), like.new_empty(shape)) for shape in shapes]
+    entries = []
+    for group in _passes(segments, rows):
+        shapes = [(depth, len(segment) if depth else 0, *heads) for segment in group]
+        kept = [(like.new_empty(shape), like.new_empty(shape)) for shape in shapes]
+        layers = band.prefix_layers
+        if depth and len(group[0]) > rows:
+            read_long(packer, header, group[0], layers, kept[0], rows=rows, backend=backend)
+        elif depth:
+            _read_packed(packer, header, group, layers, kept, backend)
+        entries += [
+            PrefixEntry.encoded(
+                codec, k, v, span=segment.span, tokens=len(segment), visuals=kept_visuals(segment)
+            )
+            for segment, (k, v) in zip(group, kept, strict=True)
+        ]
     if depth:
-        packed = packer.pack(segments, [header.span] * len(segments))
-        layers = _keys_values(packer, packed, band.prefix_layers, header, backend)
-        for at, (keys, values) in enumerate(layers):
-            for row, (k, v) in enumerate(kept):
-                part = slice(packed.cu_seqlens[row], packed.cu_seqlens[row + 1])
-                k[at].copy_(keys[part])
-                v[at].copy_(values[part])
-        packer.meter.count(prefix_token_layers=packed.cu_seqlens[-1] * band.high)
-    return [
-        PrefixEntry.encoded(
-            codec,
-            k,
-            v,
-            span=segment.span,
-            tokens=len(segment),
-            visuals=kept_visuals(segment, k.device),
-        )
-        for segment, (k, v) in zip(segments, kept, strict=True)
-    ]
+        packer.meter.count(prefix_token_layers=sum(map(len, segments)) * band.high)
+    return entries
 
 
-def kept_visuals(segment: Segment, device: torch.device) -> list[KeptTokens]:
-    """What a segment keeps of each of its visuals, on the device of its K/V."""
+def _passes(segments: Sequence[Segment], rows: int) -> list[list[Segment]]:
+    """Neighbours together while they fit ``rows``; a longer one alone."""
+    passes: list[list[Segment]] = []
+    tokens = 0
+    for segment in segments:
+        if not passes or tokens + len(segment) > rows:
+            passes.append([])
+            tokens = 0
+        passes[-1].append(segment)
+        tokens += len(segment)
+    return passes
+
+
+def _read_packed(
+    packer: Packer,
+    header: Header,
+    segments: Sequence[Segment],
+    layers: range,
+    kept: Sequence[tuple[Tensor, Tensor]],
+    backend: str,
+) -> None:
+    """Fill each segment's K and V, [layers, tokens, kv_heads, head_dim], in one pass."""
+    packed = packer.pack(segments, [header.span] * len(segments))
+    for at, (keys, values) in enumerate(_keys_values(packer, packed, layers, header, backend)):
+        for row, (k, v) in enumerate(kept):
+            part = slice(packed.cu_seqlens[row], packed.cu_seqlens[row + 1])
+            k[at].copy_(keys[part])
+            v[at].copy_(values[part])
+
+
+def kept_visuals(segment: Segment) -> list[KeptTokens]:
+    """What a segment keeps of each of its visuals."""
     return [
-        KeptTokens(visual.token_grid, torch.from_numpy(kept.astype(np.int32)).to(device))
+        KeptTokens(visual.token_grid, torch.from_numpy(kept.astype(np.int32)))
         for visual, kept in zip(segment.visuals, segment.kept, strict=True)
     ]
 

@@ -54,6 +54,7 @@ class Reranker:
         batch_tokens: int = 4_096,
         backend: str = "auto",
         fused: bool | None = None,
+        graphs: bool | None = None,
         progress: bool | None = None,
     ) -> Self:
         """Load a checkpoint in the published Qwen3-VL-Reranker (or -Instruct) layout.
@@ -69,8 +70,9 @@ class Reranker:
         ``batch_tokens`` bounds the rows of one pass.
         ``backend``: of band attention. ``fused``: layers of packed weights and fewer passes; None:
         on a GPU, while a CPU gets its weights in the order it reads them; False: layers that can be
-        trained. ``progress``: a bar on stderr after two seconds; None: only
-        on a terminal. Raises CheckpointError, ConfigurationError (its subclasses
+        trained. ``graphs``: whether passes over batches of one shape are recorded and repeated;
+        None: on CUDA with the backend "triton". ``progress``: a bar on stderr after two seconds;
+        None: only on a terminal. Raises CheckpointError, ConfigurationError (its subclasses
         UnknownProfileError and ProfileError where the profile is at fault), CacheError for a folder
         that cannot be used.
         """
@@ -86,6 +88,7 @@ class Reranker:
                 batch_tokens=batch_tokens,
                 backend=backend,
                 fused=fused,
+                graphs=graphs,
                 progress=progress,
             ),
             str(name),

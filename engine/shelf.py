@@ -6,14 +6,15 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from minireranker.cache import Claim, PrefixEntry
+from minireranker.cache.placement import ready
 
 from .draft import Segment
 from .packing import Packer
-from .prefix import read_prefixes
+from .prefix import PASS_ROWS, read_prefixes
 from .state import EngineState
 
-READ_TOKENS = 1_024
-"""Tokens read in one packed pass: enough for full-speed products, few enough to see progress."""
+READ_TOKENS = PASS_ROWS
+"""Tokens that wait before they are read: a full pass."""
 
 Deliver: TypeAlias = Callable[[PrefixEntry], None]
 
@@ -71,7 +72,7 @@ class Shelf:
             for key, future in claim.theirs.items():
                 entry = future.result()
                 if isinstance(entry, PrefixEntry):
-                    _deliver(waiting.pop(key), entry.to(self._state.model.device))
+                    _deliver(waiting.pop(key), ready(entry, self._state.model.device))
 
     def _found_meanwhile(self, mine: Waiting, claim: Claim) -> Waiting:
         """What is still missing: others may have finished between our asking and our claiming."""
@@ -82,7 +83,7 @@ class Shelf:
                 missing[key] = wanted
             else:
                 claim.land(key, entry)
-                _deliver(wanted, entry.to(self._state.model.device))
+                _deliver(wanted, ready(entry, self._state.model.device))
         return missing
 
     def _read(self, missing: Waiting, claim: Claim) -> None:

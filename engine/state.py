@@ -12,6 +12,7 @@ from minireranker.models.qwen3_vl import Qwen3VL
 from .draft import Segment
 from .embedder import Embedder
 from .features import FeatureReader
+from .graphs import Graphs
 from .guide import Guide
 from .library import Library
 from .packing import Packer
@@ -43,6 +44,8 @@ class EngineState:
     library: Library
     embedder: Embedder | None = None
     """Whose attention says which visual tokens are kept."""
+    graphs: Graphs | None = None
+    """Recorded passes of the model, where it records any."""
     _headers: MemoryCache = field(default_factory=lambda: MemoryCache(HEADER_BYTES))
 
     def packer(self, meter: Meter) -> Packer:

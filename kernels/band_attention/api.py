@@ -30,6 +30,9 @@ packed: two matrix products a row, GQA groups folded into rows; fastest on CPUs.
 flash: three variable-length launches, merged. xformers: the same through that package.
 triton, cuda: one launch that reads every document once, quantised or not, where it lies."""
 
+_READERS = ("reference", "triton", "cuda")
+"""Those that never write a prefix down in the queries' dtype."""
+
 
 class Backend(Protocol):
     """What a backend's module has; see ``Call``."""
@@ -49,6 +52,17 @@ def choose_backend(device: torch.device) -> str:
         return "sdpa"
     recent = torch.cuda.get_device_capability(device) >= (8, 0)
     return "triton" if recent and importlib.util.find_spec("triton") is not None else "sdpa"
+
+
+def reads_quantised(backend: str) -> bool:
+    """Whether ``backend`` multiplies a quantised prefix where it lies, scales in registers.
+
+    The others take one as well, but decode it first, in every layer and for every run of rows: for
+    them decode once a document. Raises ConfigurationError for an unknown backend, and for "auto",
+    which ``choose_backend`` makes a name of.
+    """
+    _check_name(backend)
+    return backend in _READERS
 
 
 def requirement(backend: str, device: torch.device) -> str | None:
@@ -129,10 +143,7 @@ def band_attention(
 
 def _find(name: str) -> Backend | str:
     """The backend's module; why it cannot even be loaded where triton is missing."""
-    if name not in BACKENDS:
-        raise ConfigurationError(
-            f"band_attention has no backend {name!r}; use one of {', '.join(BACKENDS)} or 'auto'"
-        )
+    _check_name(name)
     try:
         return cast(Backend, importlib.import_module(f".{name}", __package__))
     except ModuleNotFoundError as error:
@@ -141,4 +152,11 @@ def _find(name: str) -> Backend | str:
         return (
             f"band_attention's backend {name!r} needs the package triton: install it, or a CUDA "
             "build of torch, which brings it; or take backend='auto'"
+        )
+
+
+def _check_name(name: str) -> None:
+    if name not in BACKENDS:
+        raise ConfigurationError(
+            f"band_attention has no backend {name!r}; use one of {', '.join(BACKENDS)} or 'auto'"
         )

@@ -3,6 +3,7 @@
 ``csrc/band_attention.cuh`` has the kernel. It is built for the device at hand when it is first
 used, by nvcc or NVRTC, and kept (``cuda_build.py``). A block takes the packed query rows of a tile
 (``tiles.py``) over header, prefix and own keys; int8 and float8 prefixes are widened on the chip.
+Each warp has rows of its own, which no other row and no number of warps changes by a bit.
 
 The tests build it for sm_80 and sm_90a and run its source, instruction by instruction, on the host;
 it has not been run on a device yet, nor timed.

@@ -14,12 +14,14 @@ import torch
 from torch import Tensor
 
 from .call import Call
-from .tiles import LAYOUT, Part, Tiles
+from .tiles import LAYOUT, Cut, Part, Tiles
 
-__all__ = ["FORMATS", "Launch", "Plane", "Work"]
+__all__ = ["FORMATS", "KEYS", "Launch", "Plane", "Work"]
 
 FORMATS = {torch.int8: 1, torch.float8_e4m3fn: 2}
 """``band::Format`` of a quantised prefix; 0 is the queries' own dtype."""
+KEYS = 64
+"""``band::KEYS``: of a block."""
 
 
 class Plane(ctypes.Structure):
@@ -40,10 +42,10 @@ class Launch(ctypes.Structure):
 
     _fields_ = [
         *((name, Plane) for name in ("q", "out", "header_k", "header_v", "own_k", "own_v")),
-        *((name, ctypes.c_int64) for name in ("tiles", "first", "last", "lse")),
+        *((name, ctypes.c_int64) for name in ("tiles", "first", "last", "blocks", "lse")),
         *((name, ctypes.c_int32) for name in ("heads", "group", "k_format", "v_format")),
         ("factor", ctypes.c_float),
-        ("reserved", ctypes.c_int32),
+        ("k_by_channel", ctypes.c_int32),
     ]
 
 
@@ -63,7 +65,7 @@ class Work:
     @classmethod
     def of(cls, call: Call, block: int) -> Work:
         """For tiles of ``block`` packed rows. What goes to the device goes in one copy."""
-        tiles = Tiles.of(call, block)
+        tiles = Tiles.of(call.layout, lambda kind: Cut(block, KEYS))
         table = torch.from_numpy(tiles.packed()).to(call.q.device, non_blocking=True)
         out = torch.empty(call.q.shape, dtype=call.q.dtype, device=call.q.device)
         lse = None
@@ -72,7 +74,7 @@ class Work:
         return cls(call, tiles, table, out, lse)
 
     def launches(self) -> Iterator[tuple[int, Launch]]:
-        """Number of tiles and argument of each launch: one for each pair of prefix dtypes."""
+        """Number of tiles and argument of each launch: one for each kind of prefix."""
         for part in self.tiles.parts:
             yield part.stop - part.first, self._launch(part)
 
@@ -93,10 +95,12 @@ class Work:
             tiles=numbers + part.first * LAYOUT.itemsize,
             first=ends,
             last=ends + self.tiles.first.nbytes,
+            blocks=ends + 2 * self.tiles.first.nbytes,
             lse=0 if self.lse is None else self.lse.data_ptr(),
             heads=call.q.shape[1],
             group=call.group,
-            k_format=FORMATS.get(part.k, 0),
-            v_format=FORMATS.get(part.v, 0),
+            k_format=FORMATS.get(part.kind.k, 0),
+            v_format=FORMATS.get(part.kind.v, 0),
             factor=call.scale * math.log2(math.e),
+            k_by_channel=part.kind.by_channel,
         )

@@ -1,7 +1,10 @@
-"""How band attention's Triton kernel is cut: a function of a call's shapes and dtypes alone.
+"""How band attention's Triton kernel is cut: a function of dtypes, head_dim and group alone.
 
-The table is the largest blocks that were seen to compile without spilled registers, for sm_80 and
-sm_90 (Triton 3.9). Not yet tuned on a device.
+How much there is in a call has no say: other blocks would add the same numbers in another order,
+and a row's last bits would depend on its company. Tiles of 64 packed rows are a warp group's
+(sm_90); forty suffix tokens of two heads each fill two of them as well as one of 128, and half as
+much of a tile is empty where a document has but one query token. What is smaller is so because it
+was seen to spill registers otherwise, for sm_80 and sm_90 (Triton 3.9). Not yet tuned on a device.
 """
 
 from __future__ import annotations
@@ -12,6 +15,8 @@ from typing import NamedTuple
 import torch
 
 from .call import Call
+from .runs import Kind
+from .tiles import Cut
 
 
 class Target(NamedTuple):
@@ -21,6 +26,21 @@ class Target(NamedTuple):
     """Compute capability."""
     shared: int
     """Bytes of shared memory a block may have."""
+
+
+class Numbers(NamedTuple):
+    """What a model's calls have in common."""
+
+    dtype: torch.dtype
+    """Of queries and own keys."""
+    head_dim: int
+    group: int
+    """Query heads of one KV head."""
+
+    @classmethod
+    def of(cls, call: Call) -> Numbers:
+        """Those of a call."""
+        return cls(call.q.dtype, call.q.shape[2], call.group)
 
 
 @dataclass(frozen=True)
@@ -34,6 +54,11 @@ class Launch:
     num_warps: int
     num_stages: int
 
+    @property
+    def cut(self) -> Cut:
+        """The same for tiles."""
+        return Cut(self.rows, self.keys)
+
 
 def power_of_two(number: int) -> int:
     """The least power of two that is not smaller."""
@@ -45,40 +70,16 @@ def dim_of(head_dim: int) -> int:
     return max(16, power_of_two(head_dim))
 
 
-def longest_run(call: Call) -> int:
-    """Packed rows (query tokens times group) of the longest run; those of one token at least."""
-    tokens = (call.cu_q[stop] - call.cu_q[row] for row, stop in call.runs())
-    return max(1, max(tokens, default=1)) * call.group
-
-
-def launch_of(call: Call, packed: int, target: Target) -> Launch:
-    """For tiles or runs of at most ``packed`` rows."""
-    dtype, dim = call.q.dtype, dim_of(call.q.shape[2])
-    if dtype is torch.float32:
-        rows = max(_rows(packed, 32), power_of_two(call.group))
-        return Launch(rows, 16, num_warps=8, num_stages=2)
-    recent, quantised = target.capability >= (9, 0), _quantised(call)
-    rows = _rows(packed, 64 if dim > 128 or (quantised and not recent) else 128)
-    rows = max(rows, power_of_two(call.group))
-    keys = 64 if dim <= 128 and (rows == 16 or (recent and not quantised)) else 32
+def launch_of(numbers: Numbers, kind: Kind, target: Target) -> Launch:
+    """For prefixes of ``kind``."""
+    dim, least = dim_of(numbers.head_dim), power_of_two(numbers.group)
+    if numbers.dtype is torch.float32:
+        return Launch(max(32, least), 16, num_warps=8, num_stages=2)
+    recent = target.capability >= (9, 0)
+    rows = max(64, least)
+    keys = 64 if dim <= 128 and recent and not kind.quantised else 32
     # A stage is a block of K and V; queries and weights may take the rest.
     stage, rest = 4 * keys * dim, 2 * rows * (dim + keys)
     stages = max(1, min(3, (target.shared - rest) // stage))
     warps = 8 if rows >= 128 or rows * dim > 8192 else 4
     return Launch(rows, keys, warps, stages)
-
-
-def _rows(packed: int, most: int) -> int:
-    """A block that leaves little of itself empty: half of the largest if that saves a fifth.
-
-    A run of 160 rows is 3 x 64, not 2 x 128.
-    """
-    if packed <= most:
-        return max(16, power_of_two(packed))
-    whole, half = (-(-packed // block) * block for block in (most, most // 2))
-    return most if 5 * half > 4 * whole else most // 2
-
-
-def _quantised(call: Call) -> bool:
-    prefixes = (call.prefixes[row] for row, _ in call.runs())
-    return any(prefix is not None and prefix.k_scale is not None for prefix in prefixes)

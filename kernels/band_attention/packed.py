@@ -15,7 +15,9 @@ from .call import Call
 from .rows import causal_mask, empty_lse, keys_of
 
 _BLOCK = 512
-"""Query tokens a block: the score matrix of one KV head stays within the caches."""
+"""Query tokens a block, at most: the score matrix of one KV head stays within the caches."""
+_SCORES = 2**20
+"""Query tokens times keys of a block: bounds the scores of all heads where a row is long."""
 
 
 def requirement(device: torch.device) -> str | None:
@@ -30,8 +32,10 @@ def attend(call: Call) -> tuple[Tensor, Tensor | None]:
     for row in range(call.rows):
         keys, values = keys_of(call, row, call.q.dtype)[:2]
         last = call.cu_q[row + 1]
-        for start in range(call.cu_q[row], last, _BLOCK):
-            stop = min(start + _BLOCK, last)
+        # By the row's own length: its bits must not depend on other rows.
+        step = max(16, min(_BLOCK, _SCORES // keys.shape[1] // 16 * 16))
+        for start in range(call.cu_q[row], last, step):
+            stop = min(start + step, last)
             block = slice(start, stop)
             # Tokens after the block's last query are out of sight: leave them out.
             visible = keys.shape[1] - (last - stop)

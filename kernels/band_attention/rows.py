@@ -29,7 +29,7 @@ def _scaled(numbers: Tensor, scale: Tensor | None, dtype: torch.dtype) -> Tensor
     if scale is None:
         return numbers.to(dtype)
     wide = torch.promote_types(dtype, torch.float32)
-    return (numbers.to(wide) * scale[:, :, None].to(wide)).to(dtype)
+    return (numbers.to(wide) * scale.to(wide)).to(dtype)
 
 
 def causal_mask(queries: int, keys: int, like: Tensor) -> Tensor:

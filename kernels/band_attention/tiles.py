@@ -4,47 +4,53 @@ Query tokens of consecutive rows that share their document's extent are cut into
 what one program computes for one KV head: its tokens times the heads of the group are the rows of
 its products, and so a document's K/V is read once a tile, not once a row. All of it is known on the
 host: the table reads nothing back, and goes to the device in one copy.
+
+A token's keys come in blocks that start where its row's own keys, its prefix or the header start,
+never where the tile does. Blocks of a neighbour are hidden from it, and adding them changes no bit:
+so what a row comes to does not depend on its company.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Self, TypeAlias
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import dtype
 
-from .call import Call, Extent
+from .call import Layout
+from .runs import EXTENT, Array, Kind, Runs, counted
 
-FIELDS = (
-    *("q_start", "q_stop", "k_start", "k_stop", "header", "prefix"),
-    *("k", "v", "k_scale", "v_scale"),
-    *("k_token", "k_head", "v_token", "v_head"),
-    *("k_scale_token", "k_scale_head", "v_scale_token", "v_scale_head"),
-)
-"""Columns of ``Tiles.table``. ``q_start``, ``q_stop``: its query tokens. ``k_start``, ``k_stop``:
-the own keys that any of them sees. ``header``, ``prefix``: how many of those keys there are; all
-its tokens see them. ``k`` ... ``v_scale``: addresses of the prefix, 0 where there is none. The
-rest: its strides, in elements."""
+FIELDS = ("q_start", "q_stop", "own", "own_stop", "header", *EXTENT)
+"""Columns of ``Tiles.table``. ``q_start``, ``q_stop``: its query tokens. ``own``, ``own_stop``: its
+blocks of own keys, see ``Tiles.blocks``. ``header``, ``prefix``: how many of those keys there are;
+all its tokens see them. ``k`` ... ``v_scale``: addresses of the prefix, 0 where there is none. The
+rest: its strides, in elements, 0 along what has one scale only."""
 
 LAYOUT = np.dtype([(name, np.int64) for name in FIELDS])
 """A tile: ``len(FIELDS)`` int64 without gaps."""
 
-_EXTENT = FIELDS[FIELDS.index("prefix") :]
+BLOCK = 256
+"""More keys than a block has: a block is its first key times this, plus how many there are."""
 
-_OWN = 512
-"""Own keys a tile sees, about, where it takes tokens of several rows. Each of those sees its own
-row's alone: with few queries and many keys a row, long tiles would leave most of a device idle."""
+ADDRESSES = slice(FIELDS.index("k"), FIELDS.index("v_scale") + 1)
+"""Where a tile's row has them."""
 
-Array: TypeAlias = NDArray[np.int64]
+
+class Cut(NamedTuple):
+    """The size of a program's work."""
+
+    rows: int
+    """Packed rows of a tile: query tokens times group, at most."""
+    keys: int
+    """Of a block; less than ``BLOCK``."""
 
 
 class Part(NamedTuple):
-    """Tiles ``[first, stop)`` of a table, by the dtypes of their prefixes' K and V."""
+    """Tiles ``[first, stop)`` of a table: those whose prefixes are of one kind."""
 
-    k: dtype
-    v: dtype
+    kind: Kind
     first: int
     stop: int
 
@@ -64,41 +70,37 @@ class Tiles:
     of a padding token ``last`` is -1."""
     last: Array
     """[total_q]."""
+    blocks: Array
+    """Own keys, block by block, in no order that matters: see ``BLOCK``."""
     parts: tuple[Part, ...]
-    """One a pair of dtypes, together the whole table; nearly always there is one, or none."""
+    """One a kind, together the whole table; nearly always there is one, or none."""
+    run: Array
+    """[tiles]: the tile's run, see ``Layout.runs``; the number of them if it is padding."""
 
     @classmethod
-    def of(cls, call: Call, block: int) -> Self:
-        """Tiles of at most ``block`` packed rows (query tokens times group).
+    def of(cls, rows: Layout, cut: Callable[[Kind], Cut]) -> Self:
+        """``cut``: how large tiles with prefixes of a kind are, and blocks.
 
         Raises ValueError where not one token fits.
         """
-        if block < call.group:
-            raise ValueError(f"tiles of {block} packed rows; one query token has {call.group}")
-        first, last = _visible(call)
-        runs = _Runs.of(call)
-        run, start, stop = runs.cut(block // call.group)
+        first, last = _visible(rows)
+        runs = Runs.of(rows)
+        cuts = [cut(kind) for kind in runs.kinds]
+        run, start, stop = runs.cut([_tokens(each, rows.group) for each in cuts])
         table = np.zeros(len(run), LAYOUT)
         table["q_start"], table["q_stop"] = start, stop
-        table["k_start"], table["k_stop"] = first[start], last[stop - 1] + 1
-        if call.header is not None:
-            table["header"] = np.where(start < call.cu_q[-1], len(call.header.k), 0)
-        for name, column in zip(_EXTENT, runs.extents[run].T, strict=True):
+        keys = np.array([each.keys for each in cuts], np.int64)[runs.kind[run]]
+        blocks, table["own"], table["own_stop"] = _blocks(rows, last, start, stop, keys)
+        table["header"] = np.where(start < rows.cu_q[-1], rows.header, 0)
+        for name, column in zip(EXTENT, runs.extents[run].T, strict=True):
             table[name] = column
-        kinds = list(dict.fromkeys(runs.kinds))
-        kind = np.array([kinds.index(each) for each in runs.kinds], np.int64)[run]
-        own = table["k_stop"] - table["k_start"]
+        kind, own = runs.kind[run], table["own_stop"] - table["own"]
         # Long ones first: what is started last decides when the launch ends.
         order = np.lexsort((-own, run, -table["prefix"], kind))
-        ends = np.searchsorted(kind[order], np.arange(len(kinds) + 1)).tolist()
-        spans = zip(kinds, ends, ends[1:], strict=False)
-        parts = tuple(Part(k, v, begin, end) for (k, v), begin, end in spans)
-        return cls(table[order], first, last, parts)
-
-    @property
-    def tokens(self) -> int:
-        """Query tokens of the longest tile; 0 if there is none."""
-        return int((self.table["q_stop"] - self.table["q_start"]).max(initial=0))
+        ends = np.searchsorted(kind[order], np.arange(len(runs.kinds) + 1)).tolist()
+        spans = zip(runs.kinds, ends, ends[1:], strict=False)
+        parts = tuple(Part(*span) for span in spans if span[1] < span[2])
+        return cls(table[order], first, last, blocks, parts, run[order])
 
     @property
     def aligned(self) -> bool:
@@ -108,77 +110,50 @@ class Tiles:
             bits |= np.bitwise_or.reduce(self.table[name], initial=0)
         return int(bits) % 16 == 0
 
+    @property
+    def stride(self) -> int:
+        """The largest from one token of a prefix to the next, or from one scale to the next."""
+        names = [name for name in FIELDS if name.endswith("_token")]
+        return max(int(self.table[name].max(initial=0)) for name in names)
+
     def packed(self) -> Array:
-        """``table``, ``first`` and ``last`` in one array, in this order: what a device is sent."""
-        return np.concatenate([self.table.view(np.int64), self.first, self.last])
+        """``table``, ``first``, ``last`` and ``blocks`` in one array: what a device is sent."""
+        return np.concatenate([self.table.view(np.int64), self.first, self.last, self.blocks])
 
 
-def _visible(call: Call) -> tuple[Array, Array]:
+def _tokens(cut: Cut, group: int) -> int:
+    if cut.rows < group:
+        raise ValueError(f"tiles of {cut.rows} packed rows; one query token has {group}")
+    assert cut.keys < BLOCK, f"a block of {cut.keys} keys does not fit its number"
+    return cut.rows // group
+
+
+def _visible(rows: Layout) -> tuple[Array, Array]:
     """First and last own key of each query token."""
-    cu_q, cu_k = np.asarray(call.cu_q, np.int64), np.asarray(call.cu_k, np.int64)
+    cu_q, cu_k = np.asarray(rows.cu_q, np.int64), np.asarray(rows.cu_k, np.int64)
     used, queries = int(cu_q[-1]), np.diff(cu_q)
-    first, last = np.zeros(call.total_q, np.int64), np.full(call.total_q, -1, np.int64)
+    first, last = np.zeros(rows.total_q, np.int64), np.full(rows.total_q, -1, np.int64)
     first[:used] = np.repeat(cu_k[:-1], queries)
     last[:used] = np.repeat(cu_k[1:] - cu_q[1:], queries) + np.arange(used)
     return first, last
 
 
-class _Runs(NamedTuple):
-    """Stretches of query tokens with one prefix; the last one is the padding, if there is any."""
+def _blocks(
+    rows: Layout, last: Array, start: Array, stop: Array, keys: Array
+) -> tuple[Array, Array, Array]:
+    """Of tiles of tokens ``[start, stop)``: all blocks, and of each tile its first and its stop.
 
-    bounds: Array
-    """[runs + 1] query tokens."""
-    limit: Array
-    """[runs] tokens a tile may have, block aside."""
-    extents: Array
-    """[runs, len(_EXTENT)]."""
-    kinds: list[tuple[dtype, dtype]]
-    """Dtypes of the prefix; where it is missing, such as make the fewest kinds."""
-
-    @classmethod
-    def of(cls, call: Call) -> _Runs:
-        spans = call.runs()
-        bounds = [call.cu_q[row] for row, _ in spans] + [call.cu_q[-1]]
-        found = [call.prefixes[row] for row, _ in spans]
-        limit = [_limit(call, *span) for span in spans]
-        if call.total_q > call.cu_q[-1]:
-            bounds, found, limit = [*bounds, call.total_q], [*found, None], [*limit, call.total_q]
-        full = [None if part is None or not len(part.k) else part for part in found]
-        there = [(part.k.dtype, part.v.dtype) for part in full if part is not None]
-        usual = there[0] if there else (call.q.dtype, call.q.dtype)
-        return cls(
-            np.array(bounds, np.int64),
-            np.array(limit, np.int64),
-            np.array([_columns(part) for part in full], np.int64).reshape(-1, len(_EXTENT)),
-            [usual if part is None else (part.k.dtype, part.v.dtype) for part in full],
-        )
-
-    def cut(self, tokens: int) -> tuple[Array, Array, Array]:
-        """Of each tile of at most ``tokens`` query tokens: its run, first token, and stop."""
-        most = np.minimum(self.limit, tokens)
-        counts = -(-np.diff(self.bounds) // most)
-        run = np.repeat(np.arange(len(counts)), counts)
-        within = np.arange(len(run)) - np.repeat(np.cumsum(counts) - counts, counts)
-        start = self.bounds[run] + within * most[run]
-        return run, start, np.minimum(start + most[run], self.bounds[run + 1])
-
-
-def _limit(call: Call, row: int, stop: int) -> int:
-    """Tokens a tile of the run takes before its own keys pass ``_OWN``; one whole row at least."""
-    cu_q, cu_k = call.cu_q, call.cu_k
-    queries, keys = cu_q[stop] - cu_q[row], cu_k[stop] - cu_k[row]
-    longest = max(cu_q[at + 1] - cu_q[at] for at in range(row, stop))
-    return max(longest, _OWN * queries // keys)
-
-
-def _columns(extent: Extent | None) -> tuple[int, ...]:
-    """Tokens, addresses and strides, in the order of ``_EXTENT``."""
-    if extent is None:
-        return (0,) * len(_EXTENT)
-    k, v, k_scale, v_scale = extent
-    values = *k.stride()[:2], *v.stride()[:2]
-    if k_scale is None or v_scale is None:
-        return len(k), k.data_ptr(), v.data_ptr(), 0, 0, *values, 0, 0, 0, 0
-    scales = k_scale.data_ptr(), v_scale.data_ptr()
-    strides = *k_scale.stride(), *v_scale.stride()
-    return len(k), k.data_ptr(), v.data_ptr(), *scales, *values, *strides
+    A tile takes of each of its rows what that row's last token in it sees.
+    """
+    cu_q, cu_k = np.asarray(rows.cu_q, np.int64), np.asarray(rows.cu_k, np.int64)
+    # Its rows; padding has none.
+    low = np.searchsorted(cu_q, start, side="right") - 1
+    tile, within = counted(np.where(start < cu_q[-1], np.searchsorted(cu_q, stop) - low, 0))
+    row = low[tile] + within
+    key = cu_k[row]
+    seen = last[np.minimum(stop[tile], cu_q[row + 1]) - 1] + 1 - key
+    span, block = counted(-(-seen // keys[tile]))
+    at = block * keys[tile[span]]
+    count = np.minimum(seen[span] - at, keys[tile[span]])
+    ends = np.searchsorted(tile[span], np.arange(len(start) + 1))
+    return (key[span] + at) * BLOCK + count, ends[:-1], ends[1:]

@@ -50,7 +50,7 @@ struct Block {
     }
 
     DEVICE void fetch(int index) const {
-        const Chunk chunk = chunk_at(tile, index);
+        const Chunk chunk = chunk_at(launch, tile, index);
         const int stage = index % STAGES;
         copy_side<HEAD_DIM, THREADS>(shared.k[stage], shared.k_scales[stage],
                                      k_side(launch, tile, chunk.part, kv_head), chunk);
@@ -60,22 +60,23 @@ struct Block {
 
     DEVICE void widen_prefix(int stage) const {
         const int k = launch.k_format, v = launch.v_format;
-        dequantise<Element, HEAD_DIM, THREADS>(shared.k[stage], shared.k_scales[stage], k);
+        const float* k_scales = launch.k_by_channel ? nullptr : shared.k_scales[stage];
+        dequantise<Element, HEAD_DIM, THREADS>(shared.k[stage], k_scales, k);
         dequantise<Element, HEAD_DIM, THREADS>(shared.v[stage], shared.v_scales[stage], v);
         if (k != PLAIN || v != PLAIN) warp::sync_block();
     }
 
-    // Keys `offset` and on of a chunk. Own keys are seen between a row's first and last; of the
-    // rest, all that there are.
+    // Keys `offset` and on of a chunk. Of what there is, own keys are seen between a row's first
+    // and last: behind the chunk's may be those of another row. All see the rest.
     DEVICE Sight sight_of(const Chunk& chunk, int offset) const {
         Sight sight;
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
             const bool own = chunk.part == OWN;
             const int low = own ? first[half] - chunk.start : 0;
-            const int high = own ? last[half] - chunk.start : chunk.count - 1;
+            const int end = chunk.count - 1, high = own ? last[half] - chunk.start : end;
             sight.low[half] = low - offset;
-            sight.high[half] = high - offset;
+            sight.high[half] = (high < end ? high : end) - offset;
         }
         return sight;
     }
@@ -97,12 +98,28 @@ struct Block {
         return static_cast<int>(reinterpret_cast<const long long*>(array)[index]);
     }
 
+    DEVICE void load_queries() {
+#pragma unroll
+        for (int half = 0; half < 2; ++half) rows.load(half, place_of(half).in(launch.q));
+    }
+
+    // Scales a channel are multiplied into the queries, once for all of a prefix.
+    DEVICE void enter(const Chunk& chunk, int index) {
+        if (chunk.part == PREFIX && chunk.start == 0) rows.scale(shared.channels());
+        const int before = chunks_of(tile.header) + chunks_of(tile.prefix);
+        if (index == before && tile.prefix > 0) load_queries();
+    }
+
     DEVICE void load() {
+        if (launch.k_by_channel && tile.prefix > 0) {
+            copy_channels<HEAD_DIM, THREADS>(shared.channels(), k_scales_of(tile, kv_head),
+                                             tile.k_scale_channel);
+        }
         rows.clear();
+        load_queries();
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
             const Place place = place_of(half);
-            rows.load(half, place.in(launch.q));
             first[half] = 0;
             last[half] = -1;
             if (place.exists) {
@@ -138,7 +155,8 @@ struct Block {
             }
             if (index + 1 < chunks) fetch(index + 1);
             if (index < 0) continue;
-            const Chunk chunk = chunk_at(tile, index);
+            const Chunk chunk = chunk_at(launch, tile, index);
+            if (launch.k_by_channel) enter(chunk, index);
             if (chunk.part == PREFIX) widen_prefix(index % STAGES);
             if (is_busy()) attend(chunk, index % STAGES);
         }

@@ -22,7 +22,8 @@ struct Chunk {
 DEVICE int chunks_of(long long keys) { return (static_cast<int>(keys) + KEYS - 1) / KEYS; }
 
 DEVICE int chunks_of(const Tile& tile) {
-    return chunks_of(tile.header) + chunks_of(tile.prefix) + chunks_of(tile.k_stop - tile.k_start);
+    return chunks_of(tile.header) + chunks_of(tile.prefix) +
+           static_cast<int>(tile.own_stop - tile.own);
 }
 
 DEVICE Chunk chunk_between(Part part, int start, long long stop) {
@@ -31,42 +32,49 @@ DEVICE Chunk chunk_between(Part part, int start, long long stop) {
 }
 
 // Chunk `index` of header, prefix and own keys, in this order.
-DEVICE Chunk chunk_at(const Tile& tile, int index) {
+DEVICE Chunk chunk_at(const Launch& launch, const Tile& tile, int index) {
     const int header = chunks_of(tile.header), prefix = chunks_of(tile.prefix);
     if (index < header) return chunk_between(HEADER, index * KEYS, tile.header);
     index -= header;
     if (index < prefix) return chunk_between(PREFIX, index * KEYS, tile.prefix);
     index -= prefix;
-    return chunk_between(OWN, static_cast<int>(tile.k_start) + index * KEYS, tile.k_stop);
+    // Those of a row start where the row does: what shares its tile has no say in them.
+    const long long block = reinterpret_cast<const long long*>(launch.blocks)[tile.own + index];
+    return {OWN, static_cast<int>(block >> 8), static_cast<int>(block & 255)};
 }
 
 // K or V of one part and one head, as bytes.
 struct Side {
     const char* rows;
     long long row_stride;
-    const float* scales;  // null for plain numbers
+    bool plain;
+    const float* scales;  // one a token; null where there are none, or others
     long long scale_stride;
 };
 
 DEVICE Side plain_side(const Plane& plane, int head) {
     return {reinterpret_cast<const char*>(plane.address + plane.head * head * 2), plane.token * 2,
-            nullptr, 0};
+            true, nullptr, 0};
+}
+
+DEVICE const float* k_scales_of(const Tile& tile, int head) {
+    return reinterpret_cast<const float*>(tile.k_scale) + tile.k_scale_head * head;
 }
 
 DEVICE Side k_side(const Launch& launch, const Tile& tile, Part part, int head) {
     if (part == HEADER) return plain_side(launch.header_k, head);
     if (part == OWN) return plain_side(launch.own_k, head);
     if (launch.k_format == PLAIN) return plain_side({tile.k, tile.k_token, tile.k_head}, head);
-    return {reinterpret_cast<const char*>(tile.k + tile.k_head * head), tile.k_token,
-            reinterpret_cast<const float*>(tile.k_scale) + tile.k_scale_head * head,
-            tile.k_scale_token};
+    const float* scales = k_scales_of(tile, head);
+    return {reinterpret_cast<const char*>(tile.k + tile.k_head * head), tile.k_token, false,
+            launch.k_by_channel ? nullptr : scales, tile.k_scale_token};
 }
 
 DEVICE Side v_side(const Launch& launch, const Tile& tile, Part part, int head) {
     if (part == HEADER) return plain_side(launch.header_v, head);
     if (part == OWN) return plain_side(launch.own_v, head);
     if (launch.v_format == PLAIN) return plain_side({tile.v, tile.v_token, tile.v_head}, head);
-    return {reinterpret_cast<const char*>(tile.v + tile.v_head * head), tile.v_token,
+    return {reinterpret_cast<const char*>(tile.v + tile.v_head * head), tile.v_token, false,
             reinterpret_cast<const float*>(tile.v_scale) + tile.v_scale_head * head,
             tile.v_scale_token};
 }
@@ -83,6 +91,12 @@ template <int HEAD_DIM>
 struct Shared {
     Store<HEAD_DIM> k[STAGES], v[STAGES];
     float k_scales[STAGES][KEYS], v_scales[STAGES][KEYS];
+
+    // Those of K by channel, which take the place of the ones by token.
+    DEVICE float* channels() {
+        static_assert(HEAD_DIM <= STAGES * KEYS, "there is room for a scale a channel");
+        return k_scales[0];
+    }
 };
 
 // Threads that share a row of `COLUMNS` words of sixteen bytes: a power of two, so that a thread
@@ -114,17 +128,28 @@ DEVICE void copy_rows(Store<HEAD_DIM>& to, const char* from, long long stride, i
 template <int HEAD_DIM, int THREADS>
 DEVICE void copy_side(Store<HEAD_DIM>& to, float* scales, const Side& side, const Chunk& chunk) {
     const char* from = side.rows + chunk.start * side.row_stride;
-    if (side.scales == nullptr) {
+    if (side.plain) {
         copy_rows<HEAD_DIM, HEAD_DIM * 2, THREADS>(to, from, side.row_stride, chunk.count);
         return;
     }
     copy_rows<HEAD_DIM, HEAD_DIM, THREADS>(to, from, side.row_stride, chunk.count);
+    if (side.scales == nullptr) return;
     static_assert(THREADS >= KEYS, "a scale a thread");
     const int row = warp::thread();
     if (row < KEYS) {
         const bool present = row < chunk.count;
         const float* scale = side.scales + chunk.start * side.scale_stride;
         warp::copy4(scales + row, scale + (present ? row * side.scale_stride : 0), present);
+    }
+}
+
+// `stride`: from one channel's scale to the next one's.
+template <int HEAD_DIM, int THREADS>
+DEVICE void copy_channels(float* to, const float* from, long long stride) {
+#pragma unroll
+    for (int base = 0; base < HEAD_DIM; base += THREADS) {
+        const int channel = base + warp::thread();
+        if (channel < HEAD_DIM) warp::copy4(to + channel, from + channel * stride, true);
     }
 }
 
@@ -163,8 +188,8 @@ DEVICE void widen(Words* to, const Words& bytes, float scale) {
     }
 }
 
-// A chunk that arrived as bytes becomes numbers, in place. All threads of the block; they have to
-// meet once more before they read the rows.
+// A chunk that arrived as bytes becomes numbers, in place; exactly those, if `scales` is null. All
+// threads of the block; they have to meet once more before they read the rows.
 template <class Element, int FORMAT, int HEAD_DIM, int THREADS>
 DEVICE void dequantise(Store<HEAD_DIM>& store, const float* scales) {
     constexpr int COLUMNS = HEAD_DIM / 16, LANES = lanes_for<COLUMNS>(), STEP = THREADS / LANES;
@@ -180,7 +205,7 @@ DEVICE void dequantise(Store<HEAD_DIM>& store, const float* scales) {
         // A row's numbers take the place of bytes that other lanes have yet to read.
         warp::sync_warp();
         Words* to = reinterpret_cast<Words*>(start) + column * 2;
-        if (mine) widen<Element, FORMAT>(to, bytes, scales[row]);
+        if (mine) widen<Element, FORMAT>(to, bytes, scales == nullptr ? 1.0f : scales[row]);
     }
 }
 

@@ -54,6 +54,25 @@ struct Rows {
         }
     }
 
+    // The queries times `scales` of their dimensions; rounded once.
+    DEVICE void scale(const float* scales) {
+#pragma unroll
+        for (int step = 0; step < STEPS; ++step) {
+#pragma unroll
+            for (int eight = 0; eight < 2; ++eight) {
+                const float* from = scales + step * 16 + eight * 8 + lane_of() % 4 * 2;
+                // In turns: reading all of them ahead would cost registers.
+                warp::sync_warp();
+                const float low = from[0], high = from[1];
+#pragma unroll
+                for (int half = 0; half < 2; ++half) {
+                    unsigned& pair = q[step][eight * 2 + half];
+                    pair = Element::pack(Element::low(pair) * low, Element::high(pair) * high);
+                }
+            }
+        }
+    }
+
     DEVICE void multiply_keys(float (&scores)[SPAN / 8][4], const char* k, int count) const {
         const int lane = lane_of(), key = lane % 8 + lane / 16 * 8, dim = lane / 8 % 2 * 8;
         const char* row = k + key * PITCH + dim * 2;
@@ -86,7 +105,8 @@ struct Rows {
         }
     }
 
-    // Scores become weights relative to the best score so far; what was summed before shrinks.
+    // Scores become weights relative to the best score so far; what was summed before shrinks. By
+    // nothing at all where the best one stays: keys of which a row sees none must not change it.
     DEVICE void weigh(float (&scores)[SPAN / 8][4], int half, float factor) {
         float top = best[half];
 #pragma unroll
@@ -96,14 +116,15 @@ struct Rows {
         top = fmaxf(top, warp::exchange(top, 1));
         top = fmaxf(top, warp::exchange(top, 2));
         const float base = base_of(top, factor);
-        const float shrink = warp::exp2(best[half] * factor - base);
+        const float less = top == best[half] ? 0.0f : fmaf(best[half], factor, -base);
+        const float shrink = warp::exp2(less);
         best[half] = top;
         sum[half] *= shrink;
 #pragma unroll
         for (int n = 0; n < SPAN / 8; ++n) {
 #pragma unroll
             for (int i = half * 2; i < half * 2 + 2; ++i) {
-                scores[n][i] = warp::exp2(scores[n][i] * factor - base);
+                scores[n][i] = warp::exp2(fmaf(scores[n][i], factor, -base));
                 sum[half] += scores[n][i];
             }
         }

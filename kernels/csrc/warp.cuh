@@ -96,6 +96,9 @@ struct Bf16 {
         asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(word) : "f"(high), "f"(low));
         return word;
     }
+
+    static DEVICE float low(unsigned word) { return float_of(word << 16); }
+    static DEVICE float high(unsigned word) { return float_of(word & 0xffff0000u); }
 };
 
 struct Fp16 {
@@ -112,6 +115,13 @@ struct Fp16 {
         asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(word) : "f"(high), "f"(low));
         return word;
     }
+
+    static DEVICE float low(unsigned word) {
+        float value;
+        asm("cvt.f32.f16 %0, %1;" : "=f"(value) : "h"(static_cast<unsigned short>(word)));
+        return value;
+    }
+    static DEVICE float high(unsigned word) { return low(word >> 16); }
 };
 
 }  // namespace warp

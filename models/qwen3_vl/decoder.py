@@ -137,7 +137,7 @@ class DecoderLayer(nn.Module):
         if torch.is_grad_enabled() or x.device.type != "cpu":
             out: Tensor = self.mlp(self.post_attention_layernorm(x)).add_(x)
             return out
-        for part in x.split(MLP_BLOCK):
+        for part in torch.split(x, MLP_BLOCK):
             part.add_(self.mlp(self.post_attention_layernorm(part)))
         return x
 

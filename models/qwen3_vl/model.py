@@ -52,8 +52,8 @@ class Qwen3VL:
         modules = (self.vision, self.decoder)
         kept = sum(p.nbytes for module in modules for p in module.parameters())
         # In another form than the checkpoint's, weights are no parameters any more.
-        others = (m for m in self.decoder.modules() if isinstance(m, QuantisedLinear | PackedLinear))
-        return kept + sum(module.nbytes for module in others)
+        others = QuantisedLinear, PackedLinear
+        return kept + sum(m.nbytes for m in self.decoder.modules() if isinstance(m, others))
 
     def score(self, hidden: Tensor) -> Tensor:
         """Raw logit differences, float32 [rows], of last-token states [rows, hidden].

@@ -14,6 +14,7 @@ from torch import Tensor
 from minireranker.kernels.fused import plain
 
 from .config import TextConfig
+from .sending import sent
 
 
 def mrope_angles(positions: Tensor, config: TextConfig) -> Tensor:
@@ -27,8 +28,8 @@ def mrope_angles(positions: Tensor, config: TextConfig) -> Tensor:
     for which in (1, 2):
         axis[which : 3 * config.mrope_section[which] : 3] = which
     exponent = torch.arange(0, config.head_dim, 2, dtype=torch.float32) / config.head_dim
-    frequency = (1.0 / config.rope_theta**exponent).to(positions.device)
-    return positions[axis.to(positions.device)].T.to(torch.float32) * frequency
+    frequency = sent(1.0 / config.rope_theta**exponent, positions.device)
+    return positions[sent(axis, positions.device)].T.to(torch.float32) * frequency
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def vision_angles(rows: Tensor, columns: Tensor, head_dim: int) -> Tensor:
     ``rows``, ``columns``: int64 [patches], the patch's place in its image's grid.
     """
     exponent = torch.arange(0, head_dim // 2, 2, dtype=torch.float32) / (head_dim // 2)
-    frequency = (1.0 / 10_000.0**exponent).to(rows.device)
+    frequency = sent(1.0 / 10_000.0**exponent, rows.device)
     return torch.cat((rows[:, None] * frequency, columns[:, None] * frequency), dim=-1)
 
 

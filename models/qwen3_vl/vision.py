@@ -7,7 +7,7 @@ Source: transformers' modeling_qwen3_vl (Qwen3VLVisionModel).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,10 +16,15 @@ from torch import Tensor, nn
 
 from .config import VisionConfig
 from .rope import rotate_vision, vision_angles
+from .sending import sent
 
 ROW_TILE = 64
 """Patches are padded to a multiple of this, so that products see at least 16 rows in steps of 16:
 a row's result then does not depend on how many rows there are (seen for MKL and oneDNN)."""
+
+PIECE = 8_192
+"""Patches a product or an elementwise step works on at a time, a multiple of ``ROW_TILE``: what a
+very large frame takes beside its Q, K, V and states is that of so many."""
 
 Grid = tuple[int, int, int]
 
@@ -47,7 +52,7 @@ class PatchEmbed(nn.Module):
 
 
 class VisionAttention(nn.Module):
-    """Full attention within each frame."""
+    """Full attention within each frame, in three steps: only the second sees more than a row."""
 
     def __init__(self, config: VisionConfig) -> None:
         """Build with the shapes of ``config``."""
@@ -56,20 +61,27 @@ class VisionAttention(nn.Module):
         self.qkv = nn.Linear(config.hidden_size, 3 * config.hidden_size)
         self.proj = nn.Linear(config.hidden_size, config.hidden_size)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, frames: Sequence[int]) -> Tensor:
-        """``frames``: patches of each frame, in order; rows after them are padding."""
-        q, k, v = self.qkv(x).view(x.shape[0], 3, self.heads, -1).unbind(1)
-        q, k = rotate_vision(q, cos, sin), rotate_vision(k, cos, sin)
-        out = torch.zeros_like(v)
+    def project(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        """Queries and keys, rotated, and values: [patches, 3, heads, head_dim]."""
+        heads: Tensor = self.qkv(x).view(x.shape[0], 3, self.heads, -1)
+        turned = rotate_vision(heads[:, :2], cos[:, None], sin[:, None])
+        return torch.cat((turned, heads[:, 2:]), dim=1)
+
+    def attend(self, heads: Tensor, frames: Sequence[int]) -> Tensor:
+        """What each patch sees of its frame, [patches, hidden].
+
+        ``frames``: patches of each frame, in order; rows after them are padding.
+        """
+        parts = heads.unbind(1)
+        out = torch.zeros_like(parts[0])
         start = 0
         for count in frames:
             part = slice(start, start + count)
-            queries, keys, values = (t[part].transpose(0, 1)[None] for t in (q, k, v))
+            queries, keys, values = (t[part].transpose(0, 1)[None] for t in parts)
             attended = F.scaled_dot_product_attention(queries, keys, values)
             out[part] = attended[0].transpose(0, 1)
             start += count
-        projected: Tensor = self.proj(out.flatten(1))
-        return projected
+        return out.flatten(1)
 
 
 class VisionMLP(nn.Module):
@@ -100,7 +112,14 @@ class VisionBlock(nn.Module):
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, frames: Sequence[int]) -> Tensor:
         """[patches, hidden] -> [patches, hidden]."""
-        x = x + self.attn(self.norm1(x), cos, sin, frames)
+        heads = _in_pieces(self._project, x, cos, sin)
+        return _in_pieces(self._finish, x, self.attn.attend(heads, frames))
+
+    def _project(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        return self.attn.project(self.norm1(x), cos, sin)
+
+    def _finish(self, x: Tensor, attended: Tensor) -> Tensor:
+        x = x + self.attn.proj(attended)
         out: Tensor = x + self.mlp(self.norm2(x))
         return out
 
@@ -151,11 +170,13 @@ class VisionTower(nn.Module):
         """
         count = patches.shape[0]
         tokens = count // self.config.spatial_merge_size**2
-        rows, columns, heights, widths = _places(grids, patches.device)
+        places = _places(grids, patches.device)
         x = self.patch_embed(_padded(patches, ROW_TILE))
-        x[:count] += self._position_embedding(rows, columns, heights, widths).to(x.dtype)
+        for start in range(0, count, PIECE):
+            part = slice(start, min(start + PIECE, count))
+            x[part] += self._position_embedding(*(place[part] for place in places)).to(x.dtype)
         head_dim = self.config.hidden_size // self.config.num_heads
-        angles = _padded(vision_angles(rows, columns, head_dim), ROW_TILE)
+        angles = _padded(vision_angles(*places[:2], head_dim), ROW_TILE)
         angles = angles.to(torch.promote_types(x.dtype, torch.float32))[:, None]
         cos, sin = angles.cos(), angles.sin()
         frames = [h * w for t, h, w in grids for _ in range(t)]
@@ -164,9 +185,9 @@ class VisionTower(nn.Module):
             x = block(x, cos, sin, frames)
             if index in self.config.deepstack_visual_indexes:
                 level = self.config.deepstack_visual_indexes.index(index)
-                maps[level] = self.deepstack_merger_list[level](x)[:tokens]
+                maps[level] = _in_pieces(self.deepstack_merger_list[level], x)[:tokens]
         deepstack = tuple(maps[level] for level in range(len(maps)))
-        return VisionFeatures(self.merger(x)[:tokens], deepstack)
+        return VisionFeatures(_in_pieces(self.merger, x)[:tokens], deepstack)
 
     def _position_embedding(
         self, rows: Tensor, columns: Tensor, heights: Tensor, widths: Tensor
@@ -198,10 +219,19 @@ def _places(grids: Sequence[Grid], device: torch.device) -> tuple[Tensor, Tensor
         place = place.transpose(1, 2).flatten().repeat(frames)
         sizes = torch.tensor([[height], [width]]).expand(2, len(place))
         parts.append(torch.cat((torch.stack((place // width, place % width)), sizes)))
-    rows, columns, heights, widths = torch.cat(parts, dim=1).to(device)
+    rows, columns, heights, widths = sent(torch.cat(parts, dim=1), device)
     return rows, columns, heights, widths
 
 
 def _padded(x: Tensor, multiple: int) -> Tensor:
     """Zero rows appended up to a multiple."""
     return F.pad(x, (0, 0, 0, -x.shape[0] % multiple))
+
+
+def _in_pieces(run: Callable[..., Tensor], *rows: Tensor) -> Tensor:
+    """``run`` over at most ``PIECE`` rows at a time, where no row sees another."""
+    if rows[0].shape[0] <= PIECE:
+        return run(*rows)
+    count = rows[0].shape[0]
+    parts = [slice(start, start + PIECE) for start in range(0, count, PIECE)]
+    return torch.cat([run(*(tensor[part] for tensor in rows)) for part in parts])

@@ -80,12 +80,15 @@ def test_what_has_to_be_multiplied_and_read(queries: int, header: int) -> None:
 def test_quantised_documents(numbers: str, off: float) -> None:
     exact, rows = drawn(dtype=torch.float32), drawn(numbers, torch.float32)
     tokens = sum(len(prefix.k) for prefix in rows.prefixes[:: SHAPE.queries])
-    assert exact.kv_bytes - rows.kv_bytes == 2 * tokens * HEADS.keys * (3 * HEADS.dim - 4)
+    documents = len(rows.prefixes) // SHAPE.queries
+    by_channel = documents * HEADS.dim + tokens  # one a channel of K, one a token of V
+    scales = HEADS.keys * (by_channel if numbers == "int8" else 2 * documents)
+    assert exact.kv_bytes - rows.kv_bytes == 2 * tokens * HEADS.keys * 3 * HEADS.dim - 4 * scales
     for prefix, kept in zip(exact.prefixes, rows.prefixes, strict=True):
         for values, codes, scale in zip(prefix[:2], kept[:2], kept[2:], strict=True):
             assert codes.dtype is getattr(torch, numbers)
             assert scale is not None
-            error = (codes.float() * scale[:, :, None] - values).abs().max()
+            error = (codes.float() * scale - values).abs().max()
             assert 0 < error <= off * values.abs().max()
 
 

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from minireranker.cache import Cache, FeatureEntry, Namespace, prefetch
+from minireranker.cache.placement import ready
 from minireranker.cache.prefetch import THREADS, Lookup, Prefetch
 
 WAIT = 10
@@ -302,6 +303,7 @@ def test_entries_arrive_on_the_gpu_bit_for_bit(tmp_path: Path) -> None:
                 found = fetched.take(key)
                 busy = busy @ busy / 64
                 assert found is not None
+                found = ready(found, found.merged.device)
                 assert found.merged.is_cuda
                 assert torch.equal(found.merged.cpu(), item.merged)
         assert cache.stats.disk is not None

@@ -303,6 +303,8 @@ struct Bf16 {
     static unsigned pack(float low, float high) {
         return host::bf16_bits(low) | host::bf16_bits(high) << 16;
     }
+    static float low(unsigned word) { return host::bf16_value(word & 0xffff); }
+    static float high(unsigned word) { return host::bf16_value(word >> 16); }
 };
 
 struct Fp16 {
@@ -313,6 +315,8 @@ struct Fp16 {
     static unsigned pack(float low, float high) {
         return host::fp16_bits(low) | host::fp16_bits(high) << 16;
     }
+    static float low(unsigned word) { return host::fp16_value(word & 0xffff); }
+    static float high(unsigned word) { return host::fp16_value(word >> 16); }
 };
 
 }  // namespace warp

@@ -99,9 +99,9 @@ class Case:
         shared = [self.prefixes[row - row % 2] for row in range(len(self.prefixes))]
         return dataclasses.replace(self, prefixes=shared)
 
-    def quantised(self, dtype: torch.dtype) -> Case:
-        """Prefixes in int8 or float8 with a scale a token and head; shared ones stay shared."""
-        made = {id(extent): _quantised(extent, dtype) for extent in self.prefixes}
+    def quantised(self, dtype: torch.dtype, scales: str = "token") -> Case:
+        """Prefixes in int8 or float8, with scales as ``SCALES`` says; shared ones stay shared."""
+        made = {id(extent): _quantised(extent, dtype, scales) for extent in self.prefixes}
         return dataclasses.replace(self, prefixes=[made[id(extent)] for extent in self.prefixes])
 
     def only(self, row: int) -> Case:
@@ -119,22 +119,33 @@ class Case:
         )
 
 
-def _quantised(extent: Extent | None, dtype: torch.dtype) -> Extent | None:
+SCALES = {"token": ((2,), (2,)), "channel": ((0,), (2,)), "head": ((0, 2), (0, 2))}
+"""Over what the scales of K and of V are taken, of [tokens, heads, head_dim]: one for each token,
+head and channel that is left."""
+
+
+def _quantised(extent: Extent | None, dtype: torch.dtype, scales: str) -> Extent | None:
     """Scales lie among NaN; so do float8 numbers, and int8 ones among the largest."""
     if extent is None:
         return None
+    parts = [_codes(*pair, dtype) for pair in zip(extent[:2], SCALES[scales], strict=True)]
+    (k, k_scale), (v, v_scale) = parts
+    return Extent(k, v, k_scale, v_scale)
+
+
+def _codes(values: Tensor, over: tuple[int, ...], dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     top = 127 if dtype is torch.int8 else 448
-    tokens, heads, dim = extent.k.shape
-    numbers = torch.full((2, tokens + 3, heads, dim), 127 if dtype is torch.int8 else NAN).to(dtype)
-    scales = torch.full((2, tokens + 3, heads), NAN)
-    for at in (0, 1):
-        values = extent[at].float()
-        scale = values.abs().amax(2) / top
-        codes = values / scale[:, :, None]
-        numbers[at, 2 : tokens + 2] = (codes.round() if dtype is torch.int8 else codes).to(dtype)
-        scales[at, 2 : tokens + 2] = scale
-    k, v = numbers[:, 2 : tokens + 2]
-    return Extent(k, v, *scales[:, 2 : tokens + 2])
+    wide = values.float()
+    empty = not len(values) and 0 in over
+    size = torch.ones(1, *wide.shape[1:]) if empty else wide.abs()
+    scale = size.amax(over, keepdim=True) / top
+    codes = wide / scale
+    room = torch.full((len(values) + 3, *values.shape[1:]), 127 if dtype is torch.int8 else NAN)
+    numbers = room.to(dtype)[2 : len(values) + 2]
+    numbers.copy_(codes.round() if dtype is torch.int8 else codes)
+    rooms = torch.full((len(scale) + 3, *scale.shape[1:], 3), NAN)
+    scales = rooms[2 : len(scale) + 2, ..., 1].copy_(scale)
+    return numbers, scales
 
 
 def _case(shape: Shape, seed: int = 0, dtype: torch.dtype = torch.float32) -> Case:

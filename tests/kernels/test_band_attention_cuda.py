@@ -135,6 +135,10 @@ def test_error_is_within_twice_that_of_plain_torch(
     assert_as_exact(host, case.sharing(), SHAPES[name][-1])
 
 
+KEPT = {"as scored": "channel", "narrow": "channel", "no header, group 7": "head"}
+"""What scales are for, by shape; the others have one a token."""
+
+
 @pytest.mark.parametrize("dtype", list(cuda.ELEMENTS))
 @pytest.mark.parametrize("numbers", list(FORMATS))
 @pytest.mark.parametrize("name", list(SHAPES))
@@ -146,7 +150,8 @@ def test_error_with_quantised_prefixes(
     numbers: torch.dtype,
     dtype: torch.dtype,
 ) -> None:
-    case = made(shape_of, case_of, name, dtype).sharing().quantised(numbers)
+    case = made(shape_of, case_of, name, dtype).sharing()
+    case = case.quantised(numbers, KEPT.get(name, "token"))
     assert_as_exact(host, case, SHAPES[name][-1])
 
 
@@ -158,7 +163,9 @@ def test_prefixes_of_every_kind_in_one_call(
     eight = [case.quantised(kind).prefixes for kind in FORMATS]
     k, v = eight[0][4], eight[1][4]  # int8 and float8 in one extent
     mixed = Extent(k.k, v.v, k.k_scale, v.v_scale)
-    case = replace(case, prefixes=[case.prefixes[0], eight[0][1], eight[1][2], None, mixed])
+    prefixes = [case.prefixes[0], eight[0][1], eight[1][2], None, mixed]
+    prefixes[2] = case.quantised(torch.int8, "channel").prefixes[2]
+    case = replace(case, prefixes=prefixes)
     assert len(list(Work.of(case.call(), 64).launches())) == 4
     assert_as_exact(host, case, 4)
 
@@ -178,6 +185,38 @@ def test_neither_late_copies_nor_the_order_of_warps_changes_a_bit(
     assert outs[0].isfinite().all()
     for out in outs[1:]:
         assert torch.equal(out, outs[0])
+
+
+@pytest.mark.parametrize(
+    ("dtype", "kept"),
+    [
+        (torch.bfloat16, None),
+        (torch.float16, (torch.int8, "channel")),
+        (torch.bfloat16, (torch.int8, "token")),
+        (torch.bfloat16, (torch.float8_e4m3fn, "head")),
+    ],
+)
+def test_a_row_alone_has_the_bits_it_has_in_company(
+    host: Host,
+    shape_of: Any,
+    case_of: Callable[..., Any],
+    dtype: torch.dtype,
+    kept: tuple[torch.dtype, str] | None,
+) -> None:
+    """Next to rows of its document and others, in a block of more warps and in one of fewer."""
+    rows = [(9, 9, 70), (8, 70, 70), (1, 3, 70), (5, 90, 70), (2, 2, 33), (20, 21, None)]
+    case = case_of(shape_of(rows, 7, 2, 1, 128), 0, dtype)
+    case = replace(case, prefixes=[case.prefixes[0]] * 4 + case.prefixes[4:])
+    case = case if kept is None else case.quantised(*kept)
+    whole, sums = host.attend(case.call(lse=True), 6)
+    assert sums is not None
+    for row in range(len(rows)):
+        part = slice(case.cu_q[row], case.cu_q[row + 1])
+        for warps in (4, 6):
+            alone, sum_alone = host.attend(case.only(row).call(lse=True), warps)
+            assert torch.equal(alone, whole[part]), (row, warps)
+            assert sum_alone is not None
+            assert torch.equal(sum_alone, sums[part]), (row, warps)
 
 
 def test_the_host_notices_what_nobody_owns(

@@ -93,15 +93,27 @@ class Plain:
         return torch.cat([out for out, _ in done]), torch.cat([lse for _, lse in done])
 
 
-@pytest.mark.parametrize("numbers", [None, torch.int8, torch.float8_e4m3fn])
-@settings(max_examples=40, deadline=None)
+@pytest.mark.parametrize(
+    ("numbers", "scales"),
+    [
+        (None, "token"),
+        (torch.int8, "token"),
+        (torch.int8, "channel"),
+        (torch.float8_e4m3fn, "head"),
+    ],
+)
+@settings(max_examples=30, deadline=None)
 @given(data=st.data())
 def test_parts_give_what_the_reference_gives(
-    shapes: Any, case_of: Callable[..., Any], numbers: torch.dtype | None, data: st.DataObject
+    shapes: Any,
+    case_of: Callable[..., Any],
+    numbers: torch.dtype | None,
+    scales: str,
+    data: st.DataObject,
 ) -> None:
     case = case_of(data.draw(shapes), dtype=torch.float64)
     case = case.sharing() if data.draw(st.booleans()) else case
-    case = case if numbers is None else case.quantised(numbers)
+    case = case if numbers is None else case.quantised(numbers, scales)
     out, lse = attend_in_parts(case.call(lse=True), Plain())
     exact, total = case.attend_lse("reference")
     torch.testing.assert_close(out, exact, rtol=0, atol=1e-12)

@@ -18,6 +18,7 @@ from minireranker.kernels.band_attention import (
     Extent,
     band_attention,
     choose_backend,
+    reads_quantised,
     requirement,
 )
 
@@ -162,13 +163,22 @@ def test_what_needs_a_gpu_says_so(shape_of: Any, case_of: Callable[..., Any], ba
         requirement("fused", torch.device("cpu"))
 
 
+def test_who_reads_quantised_prefixes_as_they_are() -> None:
+    named = ("reference", "sdpa", "packed", "flash", "xformers", "triton", "cuda")
+    found = [backend for backend in named if reads_quantised(backend)]
+    assert found == ["reference", "triton", "cuda"]
+    for wrong in ("fused", "auto"):
+        with pytest.raises(ConfigurationError, match=f"no backend '{wrong}'"):
+            reads_quantised(wrong)
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_what_runs_on_a_cpu_asks_for_nothing(backend: str) -> None:
     assert requirement(backend, torch.device("cpu")) is None
 
 
 K = torch.zeros(6, 2, 8)
-K8, SCALE = K.to(torch.int8), torch.ones(6, 2)
+K8, SCALE = K.to(torch.int8), torch.ones(6, 2, 1)
 WRONG: list[tuple[dict[str, Any], str]] = [
     ({"q": torch.zeros(6, 32)}, r"q \(6, 32\), k \(6, 2, 8\)"),
     ({"k": torch.zeros(6, 2, 8, 1)}, r"k \(6, 2, 8, 1\)"),
@@ -186,8 +196,11 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"cu_seqlens_q": [0, 0, 5]}, "row 0 has 0 query tokens and 4 own tokens"),
     ({"cu_seqlens_q": [0, 3, 2]}, "row 1 has -1 query tokens"),
     ({"cu_seqlens_q": [0, 3, 6]}, "row 1 has 3 query tokens and 2 own tokens"),
-    ({"header": Extent(torch.zeros(4, 1, 8), torch.zeros(4, 1, 8))}, r"\(4, 1, 8\).*\(6, 2, 8\)"),
-    ({"prefixes": [None, Extent(torch.zeros(4, 2, 9), K)]}, r"\(4, 2, 9\).*\(6, 2, 8\)"),
+    (
+        {"header": Extent(torch.zeros(4, 1, 8), torch.zeros(4, 1, 8))},
+        r"\(4, 1, 8\).*\(2, 8\) a",
+    ),
+    ({"prefixes": [None, Extent(torch.zeros(4, 2, 9), K)]}, r"\(4, 2, 9\).*\(2, 8\) a token"),
     ({"header": Extent(torch.zeros(4, 2, 8), torch.zeros(3, 2, 8))}, r"\(4, 2, 8\).*\(3, 2, 8\)"),
     ({"cu_seqlens_q": [], "cu_seqlens_k": []}, "-1 rows"),
     ({"k": K.double(), "v": K.double()}, "k is torch.float64 on cpu, q torch.float32"),
@@ -198,13 +211,25 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"prefixes": [None, Extent(K, K8, SCALE, SCALE)]}, "extent of torch.float32 with scales"),
     ({"prefixes": [None, Extent(K8, K8, SCALE)]}, "one of k_scale and v_scale"),
     ({"prefixes": [None, Extent(K, K, None, SCALE)]}, "one of k_scale and v_scale"),
-    ({"prefixes": [Extent(K8, K8, SCALE, SCALE.double()), None]}, "scales torch.float64"),
+    ({"prefixes": [Extent(K8, K8, SCALE, SCALE.double()), None]}, "v_scale is torch.float64"),
     (
         {"prefixes": [Extent(K8, K8, SCALE[:5], SCALE), None]},
-        r"\(5, 2\) .* \(6, 2, 8\); .*\(6, 2\)",
+        r"k_scale .*\(5, 2, 1\) .* \(6, 2, 8\); .*\(1, 2, 1\) or \(1, 2, 8\) or \(6, 2, 1\)",
     ),
+    (
+        {"prefixes": [Extent(K8, K8, torch.ones(6, 2, 8), SCALE), None]},
+        r"k_scale .*\(6, 2, 8\) of",
+    ),
+    (
+        {"prefixes": [Extent(K8, K8, SCALE, torch.ones(1, 2, 8)), None]},
+        r"v_scale .*\(1, 2, 8\) of .*; give float32 \(1, 2, 1\) or \(6, 2, 1\)",
+    ),
+    ({"prefixes": [Extent(K8, K8, SCALE[:, :, 0], SCALE), None]}, r"k_scale .*\(6, 2\) of"),
     ({"prefixes": [None, Extent(K.to("meta"), K)]}, "extent on meta, q on cpu"),
-    ({"prefixes": [Extent(K8, K8, SCALE, SCALE.to("meta")), None]}, "scales on meta"),
+    (
+        {"prefixes": [Extent(K8, K8, SCALE, SCALE.to("meta")), None]},
+        "v_scale on meta, its",
+    ),
     ({"prefixes": [None, Extent(K.mT.contiguous().mT, K)]}, r"strides \(16, 1, 2\); the last"),
 ]
 

@@ -14,54 +14,48 @@ import pytest
 import torch
 
 from minireranker.errors import ConfigurationError
-from minireranker.kernels.band_attention import Call, Extent, requirement
+from minireranker.kernels.band_attention import requirement
 
 triton = pytest.importorskip("triton", reason="triton is not installed")
 
 LENGTHS = (1, 15, 16, 17, 63, 64, 65, 130)
 KINDS = [torch.bfloat16, torch.int8, torch.float32, torch.float8_e4m3fn]
 COMPILED = [
-    *((80, kind, *shape) for kind in KINDS[:3] for shape in ((128, 1), (128, 40))),
-    *((90, kind, *shape) for kind in KINDS for shape in ((128, 1), (128, 40))),
-    *((80, kind, *shape) for kind in KINDS[:2] for shape in ((64, 40), (128, 20))),
-    *((90, kind, *shape) for kind in KINDS[:2] for shape in ((64, 40), (128, 20))),
+    *((80, kind, dim, False) for kind in KINDS for dim in (128, 64)),
+    *((90, kind, dim, False) for kind in KINDS for dim in (128, 64)),
+    *((capability, torch.int8, 128, True) for capability in (80, 90)),
 ]
-"""Capability, dtype of the prefix, head_dim, query tokens; all with groups of 2."""
+"""Capability, dtype of the prefix, head_dim, whether K's scales are by channel; groups of 2."""
 NAMES = {torch.float32: "fp32", torch.bfloat16: "bf16"}
 SHARED = {80: 163 * 1024, 90: 227 * 1024}
 """Bytes of shared memory a block may have (CUDA C++ Programming Guide, compute capabilities)."""
 
 
-def compiled(capability: int, kind: torch.dtype, head_dim: int, tokens: int) -> tuple[Any, Any]:
-    """The launch and its code, for one row of ``tokens`` query tokens and a prefix of ``kind``."""
+def compiled(
+    capability: int, kind: torch.dtype, head_dim: int, by_channel: bool
+) -> tuple[Any, Any]:
+    """The launch and its code, for prefixes of ``kind``; also with the LSE."""
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    from minireranker.kernels.band_attention import triton as ours
-    from minireranker.kernels.band_attention.launches import Target, launch_of
-    from minireranker.kernels.band_attention.tiles import Tiles
+    from minireranker.kernels.band_attention import triton_launch as ours
+    from minireranker.kernels.band_attention.launches import Numbers, Target, launch_of
+    from minireranker.kernels.band_attention.runs import Kind
+    from minireranker.kernels.band_attention.triton_kernel import kernel
 
     dtype = torch.bfloat16 if kind.itemsize == 1 else kind
-    q = torch.zeros(tokens, 4, head_dim, dtype=dtype)
-    own = torch.zeros(tokens, 2, head_dim, dtype=dtype)
-    room = torch.zeros(300 * 2 * head_dim + 16, dtype=kind)
-    room = room[-room.data_ptr() % 16 // kind.itemsize :]
-    prefix = room[: 300 * 2 * head_dim].view(300, 2, head_dim)
-    scales = (torch.ones(300, 2),) * 2 if kind.itemsize == 1 else ()
-    extent = Extent(prefix, prefix, *scales)
-    call = Call(q, own, own, [0, tokens], [0, tokens], None, [extent], lse=True)
+    numbers, prefix = Numbers(dtype, head_dim, 2), Kind(kind, kind, by_channel)
     target = Target(divmod(capability, 10), SHARED[capability])
-    launch = launch_of(call, 2 * tokens, target)
-    tiles = Tiles.of(call, launch.rows)
-    constants = ours.constants(call, tiles, tiles.parts[0], launch)
-    names = ours.kernel.arg_names
+    launch = launch_of(numbers, prefix, target)
+    constants = ours.constants(numbers, prefix, launch, target, lse=True)
+    names = kernel.arg_names
     data = ("q", "own_k", "own_v", "header_k", "header_v", "out")
     types = dict.fromkeys(data, f"*{NAMES[dtype]}")
     types |= {"table": "*i64", "lse": "*fp32", "factor": "fp32"}
     strides = [n for n in names if n.endswith(("_token", "_head"))]
     code = triton.compile(
         ASTSource(
-            ours.kernel,
+            kernel,
             {n: "constexpr" if n in constants else types.get(n, "i32") for n in names},
             constexprs=constants,
             attrs={
@@ -91,22 +85,20 @@ def test_the_interpreted_kernel_is_as_exact_as_plain_torch() -> None:
         assert error <= allowed, line
 
 
-@pytest.mark.parametrize(("capability", "kind", "head_dim", "tokens"), COMPILED)
+@pytest.mark.parametrize(("capability", "kind", "head_dim", "by_channel"), COMPILED)
 def test_it_compiles_to_tensor_cores_without_spills(
     capability: int,
     kind: torch.dtype,
     head_dim: int,
-    tokens: int,
+    by_channel: bool,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
-    launch, code = compiled(capability, kind, head_dim, tokens)
+    launch, code = compiled(capability, kind, head_dim, by_channel)
     assert code.metadata.shared <= SHARED[capability]
     ptx = code.asm["ptx"]
-    # wgmma takes 64 rows at a time; smaller tiles are better off with mma.
-    wide = capability == 90 and tokens > 1
-    instruction = "wgmma.mma_async" if wide else "mma.sync"
+    instruction = "wgmma.mma_async" if capability == 90 else "mma.sync"
     assert (instruction in ptx) is (kind is not torch.float32), "float32 takes no TF32"
     if head_dim == 128:
         # More copies of 16 bytes than header and own keys take: the prefix is known to be aligned.
@@ -128,47 +120,35 @@ def test_it_compiles_to_tensor_cores_without_spills(
     assert int(stack[1]) <= (24 if kind is torch.float32 else 0), done.stdout
 
 
-def test_tiles_leave_little_of_themselves_empty() -> None:
-    from minireranker.kernels.band_attention.launches import Target, launch_of
+def test_tiles_are_cut_by_numbers_alone() -> None:
+    from minireranker.kernels.band_attention.launches import Numbers, Target, launch_of
+    from minireranker.kernels.band_attention.runs import Kind
 
-    q, own = torch.zeros(1, 14, 128, dtype=torch.bfloat16), torch.zeros(1, 2, 128).bfloat16()
-    call = Call(q, own, own, [0, 1], [0, 1], None, [None])
-    rows = [launch_of(call, n, Target((9, 0), SHARED[90])).rows for n in (1, 17, 80, 160, 1000)]
-    assert rows == [16, 32, 128, 64, 128]
-    heads = torch.zeros(1, 33, 16, dtype=torch.bfloat16)
-    call = Call(heads, own[:, :1, :16], own[:, :1, :16], [0, 1], [0, 1], None, [None])
-    assert launch_of(call, 33, Target((8, 0), SHARED[80])).rows == 64, "a token has to fit"
+    plain, target = Kind(torch.bfloat16, torch.bfloat16), Target((9, 0), SHARED[90])
+    rows = [launch_of(Numbers(plain.k, 128, group), plain, target).rows for group in (1, 7, 64, 65)]
+    assert rows == [64, 64, 64, 128], "a token has to fit"
 
 
 def test_a_device_with_less_shared_memory_has_fewer_stages() -> None:
-    from minireranker.kernels.band_attention.launches import Target, launch_of
+    from minireranker.kernels.band_attention.launches import Numbers, Target, launch_of
+    from minireranker.kernels.band_attention.runs import Kind
 
-    q = torch.zeros(64, 2, 128, dtype=torch.bfloat16)
-    call = Call(q, q[:, :1], q[:, :1], [0, 64], [0, 64], None, [None])
-    stages = [launch_of(call, 128, Target((9, 0), kib << 10)).num_stages for kib in (227, 120, 99)]
+    numbers, plain = Numbers(torch.bfloat16, 128, 2), Kind(torch.bfloat16, torch.bfloat16)
+    targets = [Target((9, 0), kib << 10) for kib in (227, 99, 64)]
+    stages = [launch_of(numbers, plain, target).num_stages for target in targets]
     assert stages == [3, 2, 1]
 
 
 @pytest.mark.parametrize(
-    ("dtype", "head_dim", "prefix", "message"),
-    [
-        (torch.float64, 16, None, "no torch.float64"),
-        (torch.float32, 264, None, "at most 256, not 264"),
-        (torch.float32, 16, torch.float8_e4m3fn, "from compute capability 8.9 on, .* has 8.0"),
-    ],
+    ("dtype", "head_dim", "message"),
+    [(torch.float64, 16, "no torch.float64"), (torch.float32, 264, "at most 256, not 264")],
 )
-def test_what_it_cannot_do_is_refused(
-    dtype: torch.dtype, head_dim: int, prefix: torch.dtype | None, message: str
-) -> None:
+def test_what_it_cannot_do_is_refused(dtype: torch.dtype, head_dim: int, message: str) -> None:
     from minireranker.kernels.band_attention import triton as ours
-    from minireranker.kernels.band_attention.launches import Target
+    from minireranker.kernels.band_attention.launches import Numbers
 
-    q = torch.zeros(2, 1, head_dim, dtype=dtype)
-    one = torch.ones(2, 1)
-    extent = None if prefix is None else Extent(q.to(prefix), q.to(prefix), one, one)
-    call = Call(q, q, q, [0, 2], [0, 2], None, [extent])
     with pytest.raises(ConfigurationError, match=message):
-        ours.check(call, Target((8, 0), SHARED[80]))
+        ours.check(Numbers(dtype, head_dim, 1))
 
 
 def test_it_runs_on_no_cpu() -> None:
@@ -188,8 +168,6 @@ def test_the_kernel_on_a_gpu_is_as_exact_as_plain_torch(
     dtype: torch.dtype,
     quantised: torch.dtype | None,
 ) -> None:
-    if quantised is torch.float8_e4m3fn and torch.cuda.get_device_capability() < (8, 9):
-        pytest.skip("the device's compiler does not convert float8_e4m3fn")
     rows = [(q, q + more, p) for q in LENGTHS for more, p in ((0, 65), (16, 17), (130, None))]
     for shape in (
         shape_of(rows, 64, 8 * group, 8, head_dim, padding=17),

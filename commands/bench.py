@@ -8,17 +8,23 @@ from typing import Annotated, Any
 import typer
 
 from .bench_cache import cache, codecs
+from .bench_compare import compare
 from .bench_embedder import embedder
 from .bench_kernels import kernels
+from .bench_latency import latency
 from .bench_maxsim import maxsim
 from .bench_metaembed import metaembed
 from .bench_output import check_target, clock, given_or_synthetic, write_result
+from .bench_peers import peers
 from .bench_precision import precision
 from .bench_quality import quality
 from .bench_scaling import scaling
+from .bench_serving import serving
 from .bench_train import train
 
 app = typer.Typer(help="Measure on this machine.", no_args_is_help=True)
+app.command()(latency)
+app.command()(compare)
 app.command()(codecs)
 app.command()(cache)
 app.command()(embedder)
@@ -28,7 +34,9 @@ app.command()(kernels)
 app.command()(quality)
 app.command()(precision)
 app.command()(scaling)
+app.command()(serving)
 app.command()(train)
+app.add_typer(peers, name="peers")
 
 
 @app.command()

@@ -1,0 +1,222 @@
+"""A running peer, seen from this side."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from .channel import Channel
+from .failure import PeerError
+from .scores import PeerScores
+from .spec import PeerSpec
+
+__all__ = ["PeerProcess"]
+
+_LOG = logging.getLogger(__name__)
+_LAST_BYTES = 2_000
+"""Of a peer's stderr that an error shows."""
+_PATIENCE = 2.0
+"""Seconds a peer has for ending by itself."""
+_OFFLINE = {
+    "HF_HUB_OFFLINE": "1",
+    "TRANSFORMERS_OFFLINE": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+
+
+class PeerProcess:
+    """Starts a peer's program and asks it things, one after the other; not for several threads.
+
+    A context manager: leaving it ends the process. Should this process die, the peer ends itself.
+    After a PeerError that says the peer has ended, every further call raises one.
+    """
+
+    def __init__(
+        self,
+        spec: PeerSpec,
+        log: Callable[[str], None] | None = None,
+        *,
+        time_limit: float = 600.0,
+    ) -> None:
+        """Start the process; ``log`` gets a line before each slow step.
+
+        ``time_limit``: seconds an answer may take before the peer is ended. Raises PeerError for a
+        peer that is absent.
+        """
+        if spec.python is None:
+            raise PeerError(f"peer {spec.name} is {spec.absence}")
+        self.spec, self.time_limit = spec, time_limit
+        self._say = log or _LOG.info
+        with ExitStack() as held:
+            self._errors = held.enter_context(tempfile.TemporaryFile())
+            self._process = self._started([str(spec.python), *spec.arguments])
+            self._held = held.pop_all()
+        assert self._process.stdin is not None, "a pipe was asked for"
+        assert self._process.stdout is not None, "a pipe was asked for"
+        self._channel = Channel(self._process.stdout.fileno(), self._process.stdin.fileno())
+
+    @property
+    def pid(self) -> int:
+        """Of the process; also of the process group of all it starts."""
+        return self._process.pid
+
+    def _started(self, command: Sequence[str]) -> subprocess.Popen[bytes]:
+        try:
+            return subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._errors,
+                env=os.environ | _OFFLINE,
+                bufsize=0,
+                start_new_session=True,  # so that all it starts can be ended with it
+            )
+        except OSError as error:
+            name = self.spec.name
+            raise PeerError(
+                f"peer {name}: {command[0]} does not start ({error.strerror}); remove its folder "
+                f"and run `minireranker bench peers install {name}`"
+            ) from error
+
+    def load(
+        self,
+        model: str | Path,
+        dtype: str,
+        device: str,
+        threads: int,
+        methods: Sequence[str],
+        *,
+        keep_bytes: int = 4 * 2**30,
+    ) -> dict[str, Any]:
+        """Load a checkpoint directory.
+
+        ``dtype``: float32 or bfloat16. ``device``: cpu or cuda. ``threads``: of the CPU.
+        ``keep_bytes``: how much of the first segments' keys and values may stay in memory. Returns
+        ``versions`` (of packages), ``load_s`` (seconds) and ``environment`` (in words).
+        """
+        self._say(f"peer {self.spec.name}: loading {model}")
+        answer = self._ask(
+            op="load",
+            model=str(Path(model).absolute()),
+            dtype=dtype,
+            device=device,
+            threads=threads,
+            methods=[self._known(method) for method in methods],
+            keep_bytes=keep_bytes,
+        )
+        own = "a virtual environment of its own" if self.spec.in_venv else "this interpreter"
+        answer.pop("ok", None)
+        return {**answer, "environment": own}
+
+    def score(
+        self,
+        method: str,
+        query: dict[str, Any],
+        documents: Sequence[dict[str, Any]],
+        instruction: str | None = None,
+    ) -> PeerScores:
+        """Score one query's documents.
+
+        Content: ``{"text": str?, "image": path?, "video": {"frames": [paths], "fps": float?}?}``;
+        an image may be a list of paths. Files are known by path, size and time of change.
+        """
+        answer = self._ask(
+            op="score",
+            method=self._known(method),
+            query=query,
+            documents=list(documents),
+            instruction=instruction,
+        )
+        try:
+            return PeerScores.read(answer, len(documents))
+        except (KeyError, TypeError, ValueError) as error:
+            raise PeerError(
+                f"peer {self.spec.name}: its answer to score is unusable ({error}){self._words()}"
+            ) from error
+
+    def _known(self, method: str) -> str:
+        if method not in self.spec.methods:
+            has = ", ".join(self.spec.methods)
+            raise PeerError(f"peer {self.spec.name} has no method {method!r}: use one of {has}")
+        return method
+
+    def _ask(self, **request: Any) -> dict[str, Any]:
+        """One request, one answer; where none comes that can be read, the peer is ended."""
+        op, deadline = request["op"], time.monotonic() + self.time_limit
+        if self._errors.closed:
+            raise PeerError(f"peer {self.spec.name} has ended: start another")
+        try:
+            self._channel.send(json.dumps(request).encode(), deadline)
+            line = self._channel.receive(deadline)
+            answer = None if line is None else json.loads(line)
+        except TimeoutError as error:
+            less = f"gave no answer to {op} within {self.time_limit:g} s and was ended; "
+            raise self._end(f"{less}give it less to do, or more time") from error
+        except (ValueError, OverflowError) as error:
+            raise self._end(f"answered {op} with what is no JSON and was ended") from error
+        except BrokenPipeError:
+            answer = None
+        if answer is None:
+            raise self._end(f"ended during {op}")
+        if not isinstance(answer, dict):
+            raise self._end(f"answered {op} with what is no JSON object and was ended")
+        if "error" in answer:
+            _LOG.debug("peer %s: %s failed%s", self.spec.name, op, self._words())
+            raise PeerError(f"peer {self.spec.name}: {op} failed: {answer['error']}")
+        return answer
+
+    def _end(self, what: str) -> PeerError:
+        """End the process; returns the error that says why."""
+        self._stop(patience=0.5)
+        error = PeerError(
+            f"peer {self.spec.name} {what} (code {self._process.returncode}){self._words()}"
+        )
+        self.close()
+        return error
+
+    def _words(self) -> str:
+        """The end of its stderr, to be put behind a message."""
+        # Not by seeking: the peer writes where the file stands.
+        size = os.fstat(self._errors.fileno()).st_size
+        found = os.pread(self._errors.fileno(), _LAST_BYTES, max(size - _LAST_BYTES, 0))
+        text = found.decode(errors="replace").strip()
+        return f"; its last words:\n{text}" if text else "; it wrote nothing to stderr"
+
+    def close(self) -> None:
+        """End the process, however it is; again is nothing."""
+        if not self._errors.closed:
+            self._stop(_PATIENCE)
+            self._held.close()
+
+    def _stop(self, patience: float) -> None:
+        for pipe in (self._process.stdin, self._process.stdout):
+            assert pipe is not None, "both were asked for"
+            pipe.close()
+        try:
+            self._process.wait(patience)
+        except subprocess.TimeoutExpired:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+
+    def __enter__(self) -> PeerProcess:
+        """The process itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close."""
+        self.close()

@@ -1,0 +1,73 @@
+"""``minireranker bench compare``: two results of ``bench latency`` beside each other."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .printable import printable
+
+if TYPE_CHECKING:
+    from minireranker.bench.latency.compare import Compared
+
+__all__ = ["compare"]
+
+_File = typer.Argument(dir_okay=False, help="JSON that bench latency wrote.")
+
+
+def compare(
+    base: Annotated[Path, _File],
+    other: Annotated[Path, _File],
+    fail_above: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0,
+            help="Exit with 1 where the second is slower by more than this many per cent, over "
+            "the whole of the interval.",
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the bootstrap.", min=0)] = 0,
+) -> None:
+    """Ratios of medians, second over first, each with its 95 % bootstrap interval."""
+    from minireranker.bench.latency.compare import compare as compared
+    from minireranker.bench.latency.compare import differences
+    from minireranker.bench.latency.result import read_result
+    from minireranker.errors import ConfigurationError
+
+    one, two = read_result(base), read_result(other)
+    found = compared(one, two, seed)
+    if not found:
+        raise ConfigurationError(f"{base} and {other} have no figure in common; nothing to compare")
+    _show(found, fail_above)
+    for line in differences(one, two):
+        typer.echo(printable(line))
+    if fail_above is not None and any(each.is_slower(fail_above) for each in found):
+        raise typer.Exit(1)
+
+
+def _show(found: list[Compared], fail_above: float | None) -> None:
+    from rich.console import Console
+    from rich.measure import Measurement
+    from rich.table import Table
+
+    from minireranker.bench.latency.wording import seconds
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for at, name in enumerate(("median", "first", "second", "second / first", "95 % interval", "")):
+        table.add_column(name, justify="right" if at else "left", no_wrap=True)
+    for each in found:
+        interval = each.interval
+        said = "slower" if each.is_slower(0.0) else "faster" if interval.high < 1 else ""
+        if fail_above is not None and each.is_slower(fail_above):
+            said = f"slower by more than {fail_above:g} %"
+        between = f"{interval.low:.3f} to {interval.high:.3f}"
+        if math.isinf(interval.high):
+            between = "one sample"
+        times = seconds(each.base), seconds(each.other)
+        table.add_row(printable(each.name), *times, f"{interval.ratio:.3f}", between, said)
+    console = Console()
+    wide = Measurement.get(console, console.options.update(max_width=1_000), table).maximum
+    Console(width=max(console.width, wide)).print(table)

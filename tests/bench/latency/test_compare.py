@@ -1,0 +1,64 @@
+"""Two results side by side."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+
+from minireranker.bench.latency.compare import compare, differences
+
+
+def slower(result: dict[str, Any], factor: float) -> dict[str, Any]:
+    """The same with every sample longer."""
+    changed = copy.deepcopy(result)
+    for run in changed["targets"][0]["runs"]:
+        run["latencies"] = [factor * each for each in run["latencies"]]
+        run["label"] += " again" if run["mode"] == "open" else ""
+    changed["targets"][0]["index"]["seconds_a_document"] *= factor
+    for name in ("seconds", "whole_seconds"):
+        changed["turns"][name] = [factor * each for each in changed["turns"][name]]
+    for row in changed["peers"]:
+        row["seconds_a_pair"] = [factor * each for each in row["seconds_a_pair"]]
+    return changed
+
+
+def test_the_same_result_is_no_faster_and_no_slower(result: dict[str, Any]) -> None:
+    found = compare(result, result)
+    assert len(found) == 4 + 1 + 2 + 2
+    for each in found:
+        assert each.interval.ratio == 1.0
+        assert each.interval.low <= 1.0 <= each.interval.high
+        assert not each.is_slower(0.0)
+    assert differences(result, result) == []
+
+
+def test_a_slower_one_is_slower_beyond_a_bound(result: dict[str, Any]) -> None:
+    for each in compare(result, slower(result, 1000.0)):
+        assert each.interval.ratio == pytest.approx(1000.0)
+        known = not each.name.endswith("reading a document")
+        assert each.is_slower(50.0) is known, "one sample tells nothing"
+    for each in compare(slower(result, 1000.0), result):
+        assert (each.interval.high < 1) is not each.name.endswith("reading a document")
+        assert not each.is_slower(0.0)
+
+
+def test_only_what_both_have_is_compared(result: dict[str, Any]) -> None:
+    fewer = copy.deepcopy(result)
+    del fewer["targets"][0]["runs"][0], fewer["peers"][0]
+    fewer["turns"] = None
+    names = [each.name for each in compare(result, fewer)]
+    assert len(names) == 3 + 1 + 1
+    assert "transformers: prefix" in names
+
+
+def test_what_differs_is_said(result: dict[str, Any]) -> None:
+    other = copy.deepcopy(result)
+    other["workload"]["candidates"] = 7
+    other["device"]["dtype"] = "bfloat16"
+    other["finished"] = False
+    said = differences(result, other)
+    assert "candidates differs: 5 and 7" in said
+    assert "dtype differs: float32 and bfloat16" in said
+    assert "the second result is of an interrupted run" in said

@@ -22,12 +22,14 @@ from minireranker.commands import (
     bench,
     cache,
     checkpoint,
+    client,
     demo,
     index,
     profile,
     rank,
     scenes,
     search,
+    serve,
     train,
     vectors,
 )
@@ -71,6 +73,8 @@ app = typer.Typer(
 app.command()(rank.rank)
 app.command()(index.index)
 app.command()(search.search)
+app.command()(serve.serve)
+app.add_typer(client.app, name="client")
 app.command()(demo.demo)
 app.command()(scenes.scenes)
 app.add_typer(cache.app, name="cache", help="Look after the folder of cached documents.")

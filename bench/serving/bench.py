@@ -1,0 +1,165 @@
+"""In-process rate, then the same requests through a server: at its capacity, and at twice that.
+
+The server and its clients share the machine, so what clients burn is taken off the server's rate.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from minireranker.bench.machine import describe_machine
+from minireranker.errors import ConfigurationError
+
+from .load import Load, Tally
+from .server import Served, serving
+from .workload import Workload
+
+if TYPE_CHECKING:
+    from minireranker import Reranker
+
+__all__ = ["ServingBench", "run"]
+
+
+@dataclass(frozen=True)
+class ServingBench:
+    """What to measure. Raises ConfigurationError for counts below 1."""
+
+    model: str = "builtin"
+    dtype: str = "auto"
+    clients: int = 64
+    seconds: float = 300.0
+    """Of overload; capacity and the in-process rate take a tenth of that, a second at least."""
+    overload: float = 2.0
+    """Times the capacity."""
+    documents: int = 512
+    """Indexed."""
+    per_request: int = 16
+    queue_documents: int = 1_024
+    round_documents: int = 256
+
+    def __post_init__(self) -> None:
+        """Check the counts."""
+        for name, value in asdict(self).items():
+            if isinstance(value, int | float) and value <= 0:
+                raise ConfigurationError(f"{name} = {value}: allowed is above 0")
+
+    @property
+    def short(self) -> float:
+        """Seconds of the phases before the overload."""
+        return max(self.seconds / 10, 1.0)
+
+
+def run(bench: ServingBench, say: Callable[[str], None]) -> dict[str, Any]:
+    """The result; ``say`` is told of each phase. Raises MinirerankerError."""
+    workload = Workload(bench.documents, bench.per_request)
+    say("in-process rate")
+    in_process, cpu = _in_process(bench, workload)
+    with tempfile.TemporaryDirectory() as folder:
+        settings = {
+            "model": bench.model,
+            "dtype": bench.dtype,
+            "queue_documents": bench.queue_documents,
+            "round_documents": bench.round_documents,
+            "call_documents": min(1_000, bench.queue_documents),
+            "deadline_seconds": 3_600.0,
+        }
+        with serving(settings, Path(folder, "log.jsonl")) as served:
+            found = asyncio.run(_measure(bench, workload, served, say))
+            served.stop()
+            found["exit_code"] = served.exit_code
+    return {
+        "benchmark": "serving",
+        "settings": asdict(bench),
+        "machine": describe_machine(),
+        "in_process_documents_per_second": in_process,
+        "in_process_cpu_seconds_per_document": cpu,
+        "share_of_in_process": found["capacity"]["documents_per_second"] / in_process,
+        **found,
+    }
+
+
+async def _measure(
+    bench: ServingBench, workload: Workload, served: Served, say: Callable[[str], None]
+) -> dict[str, Any]:
+    from minireranker.serve.client_async import AsyncClient
+
+    async with AsyncClient(served.address) as client:
+        await client.index({"id": name, "text": text} for name, text in workload.texts.items())
+    alone = Load(served.address, 1, workload.requests(), served.resident)
+    say("one client alone")
+    service = statistics.median((await alone.waiting(min(bench.short, 10.0))).latencies)
+    load = Load(served.address, bench.clients, workload.requests(), served.resident)
+    say(f"capacity: {bench.clients} clients that wait for their answers")
+    spent = served.cpu_seconds()
+    capacity = await load.waiting(bench.short)
+    cpu = None if spent is None else (served.cpu_seconds() or spent) - spent
+    say(f"overload: {bench.overload:g} x {capacity.rate:.0f} documents a second")
+    offered = bench.overload * capacity.rate
+    overload = await load.paced(bench.seconds, offered, bench.per_request)
+    bound = bench.queue_documents / overload.rate + 3 * service
+    return {
+        "service_seconds": service,
+        "capacity": {
+            **_figures(capacity),
+            "server_cpu_seconds_per_document": cpu and cpu / max(capacity.documents, 1),
+        },
+        "overload": {
+            **_figures(overload),
+            "offered_documents_per_second": offered,
+            "p99_bound_seconds": bound,
+            "resident_growth": _growth(overload.resident),
+        },
+    }
+
+
+def _in_process(bench: ServingBench, workload: Workload) -> tuple[float, float]:
+    """Of whole rounds, in one process and without a queue: documents a second, and CPU seconds of
+    one, which a busy machine does not change."""
+    from minireranker import Document, DocumentId, Reranker
+
+    reranker = Reranker.from_pretrained(bench.model, dtype=bench.dtype, progress=False)
+    reranker.index(
+        [Document(id=name, text=text) for name, text in workload.texts.items()], progress=False
+    )
+    requests, done = workload.requests(), 0
+    together = max(bench.round_documents // bench.per_request, 1)
+    _round(reranker, list(islice(requests, together)), DocumentId)
+    start, spent = time.monotonic(), time.process_time()
+    while time.monotonic() - start < bench.short:
+        done += _round(reranker, list(islice(requests, together)), DocumentId)
+    return done / (time.monotonic() - start), (time.process_time() - spent) / done
+
+
+def _round(reranker: Reranker, requests: list[tuple[str, list[str]]], named: Any) -> int:
+    lists = [[named(name) for name in names] for _, names in requests]
+    reranker.score_candidates([query for query, _ in requests], lists, progress=False)
+    return sum(map(len, lists))
+
+
+def _figures(tally: Tally) -> dict[str, Any]:
+    cuts = statistics.quantiles(tally.latencies, n=100) if len(tally.latencies) > 1 else [0.0] * 99
+    return {
+        "seconds": tally.seconds,
+        "documents_per_second": tally.rate,
+        "outcomes": dict(tally.outcomes),
+        "latency_seconds": {"p50": cuts[49], "p90": cuts[89], "p99": cuts[98]},
+        "queue_documents_max": max(tally.depths, default=0),
+        "resident_bytes": tally.resident[:: max(len(tally.resident) // 60, 1)],
+    }
+
+
+def _growth(resident: list[int]) -> float | None:
+    """Of the last fifth over the second, as a share: the first is warm-up."""
+    fifth = len(resident) // 5
+    if not fifth:
+        return None
+    before = statistics.median(resident[fifth : 2 * fifth])
+    return statistics.median(resident[-fifth:]) / before - 1

@@ -1,0 +1,1 @@
+"""Messages made by protoc from ``serve/protos``, never edited; see ``serve.generating``."""

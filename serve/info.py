@@ -1,0 +1,54 @@
+"""What a client may know of the server."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from minireranker import __version__
+
+from .options import ServiceOptions
+
+if TYPE_CHECKING:
+    from minireranker.engine import Reranker
+
+__all__ = ["Info", "info_of"]
+
+
+@dataclass(frozen=True)
+class Info:
+    """Model, limits and load. No path of the server's."""
+
+    version: str
+    model: str
+    """The checkpoint's name, without its folder."""
+    profile: str
+    device: str
+    dtype: str
+    max_documents: int
+    max_queries: int
+    queue_documents: int
+    max_tokens: int
+    """Of a pair; longer text is cut."""
+    waiting: int
+    """Documents in the queue now."""
+    ready: bool
+
+
+def info_of(reranker: Reranker, options: ServiceOptions, waiting: int, ready: bool) -> Info:
+    """Of a loaded model behind a queue."""
+    model = reranker.state.model
+    return Info(
+        version=__version__,
+        model=Path(reranker.checkpoint).name,
+        profile=reranker.profile.name,
+        device=str(model.device),
+        dtype=str(model.precision),
+        max_documents=options.max_documents,
+        max_queries=options.max_queries,
+        queue_documents=options.queue_documents,
+        max_tokens=reranker.profile.limits.max_tokens,
+        waiting=waiting,
+        ready=ready,
+    )

@@ -1,0 +1,212 @@
+"""The process: loads one model, serves it on its ports, leaves when told to and loses nobody.
+
+    load -> bind -> warm up -> ready ... SIGTERM or SIGINT -> not ready -> drain -> exit
+
+Before it listens, a signal ends it at once. The first signal after that starts the drain, a second
+one ends it. Exit code 0: everything that was admitted has been answered; 1: grace was too short.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import time
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any
+
+from minireranker.errors import MissingDependencyError
+
+from .auth import Tenant, Tokens, read_tenants, service_options
+from .fetch import Fetcher
+from .logs import configure
+from .media import RequestMedia
+from .observer import Observer, Observers
+from .service import Service
+from .tls import Credentials, read_credentials
+
+if TYPE_CHECKING:
+    from minireranker.cache import Cache
+    from minireranker.engine import Reranker
+
+    from .config import ServeConfig
+    from .grpc_server import GrpcServer
+    from .http_server import HttpServer
+    from .metrics import Metrics
+
+__all__ = ["Sidecar", "run"]
+
+_LOG = logging.getLogger(__name__)
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_LAST_WORDS = 1.0
+"""Seconds in which those who are refused at the end are told so, if no grace is left."""
+
+
+def run(config: ServeConfig) -> int:
+    """Serve until a signal; the exit code.
+
+    Raises ConfigurationError, CheckpointError, CacheError and MissingDependencyError for what
+    cannot be served.
+    """
+    configure(config.log_level)
+    tenants, credentials = read_tenants(config), read_credentials(config)
+    with _cache(config, tenants) as cache:
+        reranker = _reranker(config, cache)
+        return asyncio.run(_serve(config, reranker, tenants, credentials))
+
+
+async def _serve(
+    config: ServeConfig,
+    reranker: Reranker,
+    tenants: Sequence[Tenant],
+    credentials: Credentials | None,
+) -> int:
+    return await Sidecar(config, reranker, tenants, credentials).run()
+
+
+class Sidecar:
+    """One model on its ports; to be made and run on one loop."""
+
+    def __init__(
+        self,
+        config: ServeConfig,
+        reranker: Reranker,
+        tenants: Sequence[Tenant] = (),
+        credentials: Credentials | None = None,
+    ) -> None:
+        """Nothing runs yet. Raises MissingDependencyError for a face whose packages are missing."""
+        self._config, self._reranker, self._credentials = config, reranker, credentials
+        self._tokens = Tokens(tenants, is_guarded=config.is_guarded)
+        self._stop = asyncio.Event()
+        self._metrics = _metrics()
+        observers: list[Observer] = [self._metrics]
+        self._closing = AsyncExitStack()
+        if config.otlp_endpoint is not None:
+            from .tracing import Traces, otlp_provider
+
+            provider: Any = otlp_provider(config.otlp_endpoint)
+            self._closing.callback(provider.shutdown)
+            observers.append(Traces(provider))
+        options = service_options(config, tenants)
+        self.service = Service(reranker, options, Observers(observers))
+        self._metrics.watch_cache(self.service.cache_stats)
+        fetcher = Fetcher(config)
+        self._closing.callback(fetcher.close)
+        media = RequestMedia(config, reranker.profile.limits, fetcher)
+        self.grpc = None if config.grpc_port is None else self._grpc(media)
+        self.http = None if config.http_port is None else self._http(media)
+
+    async def run(self) -> int:
+        """Until a signal or ``stop``; the exit code. Raises ConfigurationError for a taken port."""
+        loop = asyncio.get_running_loop()
+        for number in _SIGNALS:
+            loop.add_signal_handler(number, self.stop)
+        async with self._closing:
+            try:
+                await self._start()
+                await self._stop.wait()
+            finally:
+                is_done = await self._leave()
+        return 0 if is_done else 1
+
+    def stop(self) -> None:
+        """Begin to leave. From now on a signal ends the process at once."""
+        for number in _SIGNALS:
+            asyncio.get_running_loop().remove_signal_handler(number)
+        self._stop.set()
+
+    async def _start(self) -> None:
+        if self.grpc is not None:
+            await self.grpc.start()
+        if self.http is not None:
+            await self.http.start()
+        warming = asyncio.ensure_future(self.service.start(warm_up=self._config.warm_up))
+        stopping = asyncio.ensure_future(self._stop.wait())
+        await asyncio.wait({warming, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        await warming
+        if self.grpc is not None:
+            await self.grpc.serving()
+        ports = {
+            "grpc_port": self.grpc.port if self.grpc else None,
+            "http_port": self.http.port if self.http else None,
+        }
+        _LOG.info("ready", extra={"model": self._reranker.describe(), **ports})
+
+    async def _leave(self) -> bool:
+        """Whether all that was admitted has been answered."""
+        end = time.monotonic() + self._config.grace_seconds
+        _LOG.info("leaving", extra={"waiting": self.service.info().waiting})
+        if self.grpc is not None:
+            await self.grpc.leave()
+        is_done = await self.service.drain(self._config.grace_seconds)
+        left = max(end - time.monotonic(), _LAST_WORDS)
+        if self.grpc is not None:
+            await self.grpc.stop(left)
+        if self.http is not None:
+            await self.http.stop()
+        _LOG.info("left", extra={"finished": is_done})
+        return is_done
+
+    def _grpc(self, media: RequestMedia) -> GrpcServer:
+        try:
+            from .grpc_server import GrpcServer
+        except ImportError as error:
+            raise _missing("gRPC", "serve", error) from error
+        return GrpcServer(self.service, media, self._tokens, self._config, self._credentials)
+
+    def _http(self, media: RequestMedia) -> HttpServer:
+        try:
+            from .http_app import Parts, http_app
+            from .http_server import HttpServer
+        except ImportError as error:
+            raise _missing("HTTP", "http", error) from error
+        cut_text = self._reranker.state.prompt.tokenizer.cut_text
+        parts = Parts(self.service, self._config, self._tokens, media, self._metrics, cut_text)
+        return HttpServer(http_app(parts), self._config, self._credentials)
+
+
+def _metrics() -> Metrics:
+    try:
+        from .metrics import Metrics
+    except ImportError as error:
+        raise _missing("serving", "serve", error) from error
+    return Metrics()
+
+
+def _missing(what: str, extra: str, error: ImportError) -> MissingDependencyError:
+    return MissingDependencyError(
+        f"{what} needs {error.name}: pip install 'minireranker[{extra}]', or turn its port off"
+    )
+
+
+def _cache(config: ServeConfig, tenants: Sequence[Tenant]) -> Cache:
+    from minireranker.cache import Cache
+
+    quotas = {one.name: one.disk_bytes for one in tenants if one.disk_bytes is not None}
+    return Cache(
+        config.cache,
+        memory_bytes=config.memory_bytes,
+        disk_bytes=config.disk_bytes,
+        codec=config.codec,
+        quotas=quotas or None,
+    )
+
+
+def _reranker(config: ServeConfig, cache: Cache) -> Reranker:
+    from minireranker.engine import Reranker
+
+    return Reranker.from_pretrained(
+        config.model,
+        profile=config.profile,
+        embedder=config.embedder,
+        keep_ratio=config.keep_ratio,
+        device=config.device,
+        dtype=config.dtype,
+        cache=cache,
+        batch_tokens=config.batch_tokens,
+        backend=config.backend,
+        progress=False,
+    )

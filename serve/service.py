@@ -1,0 +1,200 @@
+"""The service: what gRPC and HTTP call; one model, one queue, one worker thread."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, TypeVar
+
+from minireranker.errors import MinirerankerError
+
+from .admission import check_job, check_size
+from .batcher import Batcher
+from .engine_calls import Calls
+from .failures import code_of
+from .info import Info, info_of
+from .jobs import Answer, IndexOutcome, Job, Kind, Outcome, ScoreOutcome, Tokens
+from .lengths import Lengths
+from .observer import Observer, Silent
+from .options import ServiceOptions
+from .queue import Queue
+from .refusals import DeadlineError, NotReadyError
+from .ticket import Ticket
+
+if TYPE_CHECKING:
+    from minireranker.cache import CacheStats
+    from minireranker.engine import Reranker
+
+__all__ = ["Service"]
+
+_LOG = logging.getLogger(__name__)
+
+_A = TypeVar("_A", Outcome, ScoreOutcome, IndexOutcome)
+
+
+class Service:
+    """Admits jobs, has them computed in rounds, answers. To be used on one event loop.
+
+    Every method that takes a job raises, before anything is queued: NotReadyError, QueueFullError,
+    DeadlineError for a deadline that has passed, ConfigurationError and InputError for limits; then
+    DeadlineError, what is wrong with the query (EmptyQueryError, InputError), NotReadyError where a
+    drain ran out of time. What is wrong with one document is in the answer's ``failed``. A call
+    that is cancelled stops being computed with the round that runs.
+    """
+
+    def __init__(
+        self,
+        reranker: Reranker,
+        options: ServiceOptions | None = None,
+        observer: Observer | None = None,
+    ) -> None:
+        """Nothing runs before ``start``. ``observer``: who is told of every job and round."""
+        self._reranker, self._options = reranker, options or ServiceOptions()
+        self._observer: Observer = observer or Silent()
+        self._queue = Queue(self._options)
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="minireranker-engine")
+        self._calls, self._lengths = Calls(reranker), Lengths(reranker)
+        self._batcher = Batcher(self._queue, self._calls, self._worker, self._observer)
+        self._pending: set[asyncio.Future[Answer]] = set()
+        self._is_ready = False
+
+    async def start(self, *, warm_up: bool = True) -> None:
+        """Warm the model up with a text and a picture, then take jobs."""
+        if warm_up:
+            loop = asyncio.get_running_loop()
+            seconds = await loop.run_in_executor(self._worker, self._calls.warm_up)
+            _LOG.info("warmed up in %.1f s", seconds)
+        self._batcher.start()
+        self._is_ready = True
+
+    async def rerank(self, job: Job) -> Outcome:
+        """Documents of a "rerank" job by score, best first. See the class for errors."""
+        return await self._serve(job, "rerank", Outcome)
+
+    async def score(self, job: Job) -> ScoreOutcome:
+        """Every document of a "score" job for every query. See the class for errors."""
+        return await self._serve(job, "score", ScoreOutcome)
+
+    async def index(self, job: Job) -> IndexOutcome:
+        """Read the documents of an "index" job ahead of queries. See the class for errors."""
+        return await self._serve(job, "index", IndexOutcome)
+
+    def check_size(self, kind: Kind, queries: int, documents: int, tenant: str = "") -> None:
+        """What a job of so many would be refused for, before its media are decoded.
+
+        Raises NotReadyError, InputError, EmptyQueryError and NoDocumentsError.
+        """
+        self._require_ready()
+        check_size(kind, queries, documents, self._options.quota(tenant), self._options)
+
+    async def overlong(self, query: str, texts: Sequence[str]) -> str | None:
+        """Which text would be cut, in words; None if all fit whole."""
+        if self._lengths.surely_fit(query, texts):
+            return None
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._worker, self._lengths.overlong, query, texts)
+
+    async def evict(self, ids: Sequence[str], tenant: str = "") -> int:
+        """Forget indexed documents of a tenant; how many were known. Raises NotReadyError."""
+        self._require_ready()
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._worker, self._calls.evict, tenant, list(ids))
+
+    def ready(self) -> bool:
+        """Whether jobs are taken: after the warm-up, before a drain."""
+        return self._is_ready
+
+    def info(self) -> Info:
+        """Model, limits and load."""
+        return info_of(self._reranker, self._options, self._queue.waiting, self._is_ready)
+
+    def cache_stats(self) -> CacheStats:
+        """What each tier of the cache has done so far."""
+        return self._reranker.cache.stats
+
+    async def drain(self, grace: float) -> bool:
+        """Take nothing new, finish what was admitted within ``grace`` seconds, stop the worker.
+
+        Whether all of it was; the rest got NotReadyError.
+        """
+        self._is_ready = False
+        if self._pending:
+            await asyncio.wait(self._pending, timeout=grace)
+        left = [future for future in self._pending if not future.done()]
+        self._queue.clear()
+        for future in left:
+            future.set_exception(NotReadyError("the server has stopped; ask another one"))
+        await self._batcher.stop()
+        self._worker.shutdown(wait=not left, cancel_futures=True)
+        return not left
+
+    async def _serve(self, job: Job, kind: Kind, answer: type[_A]) -> _A:
+        try:
+            ticket = self._admit(job, kind)
+        except MinirerankerError as error:
+            self._observer.job_refused(job, code_of(error))
+            raise
+        self._observer.job_queued(job)
+        self._observer.queue_depth(self._queue.waiting)
+        code, found = "CANCELLED", None
+        try:
+            found = self._shown(job, await self._answered(ticket))
+            code = "OK"
+        except Exception as error:
+            code = code_of(error)
+            raise
+        finally:
+            self._queue.remove(ticket)
+            self._observer.job_done(job, code, found)
+        assert isinstance(found, answer), f"a {kind} job was answered with {type(found).__name__}"
+        return found
+
+    def _admit(self, job: Job, kind: Kind) -> Ticket:
+        self._require_ready()
+        check_job(job, kind, self._options)
+        if job.deadline is not None and job.deadline <= time.monotonic():
+            raise _late()
+        ticket = Ticket(job, asyncio.get_running_loop().create_future())
+        if ticket.left:
+            self._queue.add(ticket)
+            self._batcher.wake()
+        else:
+            ticket.future.set_result(ticket.answer())
+        return ticket
+
+    async def _answered(self, ticket: Ticket) -> Answer:
+        """Wait for the answer, at most until the deadline. Cancelled, it takes the ticket along."""
+        future, deadline = ticket.future, ticket.job.deadline
+        self._pending.add(future)
+        loop = asyncio.get_running_loop()
+        alarm = None if deadline is None else loop.call_at(deadline, _expire, future)
+        try:
+            return await future
+        finally:
+            self._pending.discard(future)
+            if alarm is not None:
+                alarm.cancel()
+
+    def _shown(self, job: Job, answer: Answer) -> Answer:
+        if self._options.shows_cache(job.tenant):
+            return answer
+        tokens = Tokens(answer.tokens.computed + answer.tokens.cached)
+        timings = dataclasses.replace(answer.timings, inputs=0, prefix=0, suffix=0)
+        return dataclasses.replace(answer, tokens=tokens, timings=timings)
+
+    def _require_ready(self) -> None:
+        if not self._is_ready:
+            raise NotReadyError("the server is warming up or stopping; try again soon")
+
+
+def _expire(future: asyncio.Future[Answer]) -> None:
+    if not future.done():
+        future.set_exception(_late())
+
+
+def _late() -> DeadlineError:
+    return DeadlineError("the deadline passed before there was an answer; allow more time")

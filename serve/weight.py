@@ -1,0 +1,45 @@
+"""What a document weighs before anybody has opened it: bytes it holds, tokens it may have."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from minireranker.engine import Document
+from minireranker.engine.content import DocumentId
+
+__all__ = ["held_bytes", "likely_tokens"]
+
+_REFERENCE = 64
+_PICTURE = 512
+_VIDEO = 4_096
+_LETTERS = 3
+"""Characters of a token, on the low side."""
+
+
+def likely_tokens(document: Any) -> int:
+    """A guess, to cut rounds by: what is indexed costs little, pictures much."""
+    if isinstance(document, DocumentId) or (
+        isinstance(document, Document) and document.is_reference
+    ):
+        return _REFERENCE
+    if isinstance(document, str):
+        return 1 + len(document) // _LETTERS
+    if not isinstance(document, Document):
+        return _PICTURE
+    content = document.content
+    letters = sum(map(len, content.texts)) // _LETTERS
+    return 1 + letters + _PICTURE * len(content.images) + _VIDEO * len(content.videos)
+
+
+def held_bytes(document: Any) -> int:
+    """Of text and encoded media a document or query keeps in memory while it waits."""
+    if isinstance(document, str):
+        return len(document)
+    if isinstance(document, bytes | bytearray):
+        return len(document)
+    if isinstance(document, list | tuple):
+        return sum(map(held_bytes, document))
+    content = getattr(document, "content", None)
+    if content is None:
+        return int(getattr(document, "nbytes", 0))
+    return sum(map(held_bytes, (*content.texts, *content.images, *content.videos)))

@@ -16,7 +16,7 @@ ANSWERS := $(BIN)/python -c \
 BENCH_SIZE ?= 2b
 BENCH_OUT ?= bench/results/engine-$(BENCH_SIZE)-cpu.json
 
-.PHONY: dev demo test lint wheel bench bench-cache bench-retrieval bench-quality builtin stress clean
+.PHONY: dev demo test lint wheel bench bench-speed bench-cache bench-retrieval bench-quality builtin stress clean
 
 dev: $(VENV)/.installed
 
@@ -39,10 +39,10 @@ endif
 demo: dev
 	$(BIN)/minireranker demo --out demo
 
-# Waiting OpenMP threads sleep instead of spinning: on a machine that is busy with something else
-# the tests took twenty times as long without it.
+# A process a core, one thread each. Waiting OpenMP threads sleep instead of spinning: on a machine
+# that is busy with something else the tests took twenty times as long without it.
 test: dev
-	OMP_WAIT_POLICY=passive $(BIN)/pytest
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/pytest -n auto --maxprocesses 8 --dist loadfile
 
 lint: dev .typecheck/minireranker
 	$(BIN)/ruff check .
@@ -54,6 +54,13 @@ wheel: dev
 
 bench: dev
 	$(BIN)/minireranker bench engine --size $(BENCH_SIZE) --out $(BENCH_OUT)
+
+# The pass in eight bits, and how it grows; about a quarter of an hour on two cores.
+bench-speed: dev
+	$(BIN)/minireranker bench precision --size 2b --repeats 5 \
+		--out bench/results/precision-2b-cpu.json
+	$(BIN)/minireranker bench scaling --size 2b --repeats 1 \
+		--out bench/results/scaling-2b-cpu.json --png bench/results/scaling-2b-cpu.png
 
 # Codecs on 2B with a few queries, on the small models with many; reads from the disk that `.` is on.
 bench-cache: dev

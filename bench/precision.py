@@ -137,16 +137,22 @@ def _scores(reranker: Reranker, bench: PrecisionBench) -> Tensor:
 
 
 def _errors(found: Tensor, exact: Tensor) -> dict[str, float]:
-    """Against float32: of scores, over a query's spread, and of its first ten."""
-    delta, spread = (found - exact).abs(), exact.std(1).mean()
+    """Against float32: of scores, over a query's spread, and of its better half, up to ten.
+
+    What is common to all documents of a query moves its scores and no rank: it is left out of
+    "rms_error_between_documents".
+    """
+    delta, spread = found - exact, exact.std(1).mean()
+    between = delta - delta.mean(1, keepdim=True)
     top = min(10, exact.shape[1] // 2)
     kept = [
         len(set(one.tolist()) & set(two.tolist()))
         for one, two in zip(found.topk(top).indices, exact.topk(top).indices, strict=True)
     ]
     return {
-        "largest_error_of_spread": float(delta.max() / spread),
+        "largest_error_of_spread": float(delta.abs().max() / spread),
         "rms_error_of_spread": float(delta.square().mean().sqrt() / spread),
+        "rms_error_between_documents": float(between.square().mean().sqrt() / spread),
         "top_half_kept": sum(kept) / (top * len(kept)),
     }
 

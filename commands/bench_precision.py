@@ -66,7 +66,8 @@ def _show(result: dict[str, Any]) -> None:
         "of a pair of runs",
         "largest",
         "rms",
-        "first half",
+        "between",
+        "top half",
         "product",
     ):
         table.add_column(name, justify="right")
@@ -79,6 +80,7 @@ def _show(result: dict[str, Any]) -> None:
             f"{low:.2f} to {high:.2f}",
             f"{row['largest_error_of_spread']:.3f}",
             f"{row['rms_error_of_spread']:.3f}",
+            f"{row['rms_error_between_documents']:.3f}",
             f"{100 * row['top_half_kept']:.0f} %",
             f"{result['product'][name] / 1e9:,.0f} GFLOP/s",
         )

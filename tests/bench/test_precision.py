@@ -24,6 +24,7 @@ def test_errors_are_against_float32_and_speed_against_bfloat16(tiny: Path, tmp_p
     assert base["speedup"] == 1.0
     assert eight["speedup"] == pytest.approx(base["seconds"] / eight["seconds"])
     assert 0 < base["rms_error_of_spread"] < eight["rms_error_of_spread"]
+    assert 0 < eight["rms_error_between_documents"] < eight["rms_error_of_spread"]
     assert 0 < eight["top_half_kept"] <= 1
     assert set(found["product"]) == {"bfloat16", "int8"}
     assert 0 < found["share_of_gemm_rate"] < 1

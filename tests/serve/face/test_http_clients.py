@@ -1,5 +1,6 @@
 """Clients that others wrote, unchanged: each where its package is installed."""
 
+import httpx
 import pytest
 
 TEXTS = ["a red circle", "the price of tea in China", "blue squares and green stars"]
@@ -16,15 +17,21 @@ class TestCohere:
     def cohere(self):
         return pytest.importorskip("cohere", exc_type=ImportError)
 
-    def test_version_2_ranks(self, cohere, running, expected):
-        client = cohere.ClientV2(api_key="unused", base_url=running.url)
+    @pytest.fixture
+    def web(self):
+        # The clients' own connections are left to the garbage collector.
+        with httpx.Client() as web:
+            yield web
+
+    def test_version_2_ranks(self, cohere, web, running, expected):
+        client = cohere.ClientV2(api_key="unused", base_url=running.url, httpx_client=web)
         answer = client.rerank(model="rerank-v3.5", query=QUERY, documents=TEXTS, top_n=2)
         found = [(hit.index, hit.relevance_score) for hit in answer.results]
         assert found == [(hit.index, hit.probability) for hit in expected[:2]]
         assert answer.meta.api_version.version == "2"
 
-    def test_version_1_ranks_and_gives_documents_back(self, cohere, running, expected):
-        client = cohere.Client(api_key="unused", base_url=running.url)
+    def test_version_1_ranks_and_gives_documents_back(self, cohere, web, running, expected):
+        client = cohere.Client(api_key="unused", base_url=running.url, httpx_client=web)
         documents = [{"text": text, "note": "mine"} for text in TEXTS]
         answer = client.rerank(
             model="m", query=QUERY, documents=documents, rank_fields=["text"], return_documents=True
@@ -36,16 +43,16 @@ class TestCohere:
             TEXTS[hit.index] for hit in expected
         ]
 
-    def test_errors_are_its_own(self, cohere, running):
-        client = cohere.ClientV2(api_key="unused", base_url=running.url)
+    def test_errors_are_its_own(self, cohere, web, running):
+        client = cohere.ClientV2(api_key="unused", base_url=running.url, httpx_client=web)
         with pytest.raises(cohere.BadRequestError) as caught:
             client.rerank(model="m", query="", documents=TEXTS)
         assert "query" in caught.value.body["message"]
 
-    def test_its_key_is_the_token(self, cohere, serve):
+    def test_its_key_is_the_token(self, cohere, web, serve):
         server = serve(token="a-token-of-some-length")
         for key, allowed in (("a-token-of-some-length", True), ("another-token", False)):
-            client = cohere.ClientV2(api_key=key, base_url=server.url)
+            client = cohere.ClientV2(api_key=key, base_url=server.url, httpx_client=web)
             if allowed:
                 assert client.rerank(model="m", query=QUERY, documents=TEXTS).results
             else:

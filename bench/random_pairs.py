@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from .latency.memory import available_memory
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -21,8 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Point", "Workload"]
 
-_ENTRY_BYTES = 2**31
-"""Of entries, at most: fewer candidates where documents are long."""
+_ENTRY_BYTES = 2**33
+"""Of entries, at most, and half of what memory there is: fewer candidates where those are long."""
 
 
 @dataclass(frozen=True)
@@ -40,15 +42,26 @@ class Point:
 class Workload:
     """The pairs of a point for one reranker; call it to score them, entries being there."""
 
-    def __init__(self, reranker: Reranker, point: Point, seed: int) -> None:
-        """The same ``seed`` gives the same numbers to every reranker of the same size."""
+    def __init__(
+        self,
+        reranker: Reranker,
+        point: Point,
+        seed: int,
+        entries: Sequence[PrefixEntry] | None = None,
+    ) -> None:
+        """The same ``seed`` gives the same numbers to every reranker of the same size.
+
+        ``entries``: another workload's, of the same prefix, of which the first are taken.
+        """
         from minireranker.engine.work import Meter
 
         self.reranker, self._state, self._meter = reranker, reranker.state, Meter()
         self._packer = self._state.packer(self._meter)
         opening = self._state.prompt.header(self._state.profile.template.instruction, False)
         self._header = self._state.header(opening, self._packer)
-        self.entries = _entries(reranker, point, seed)
+        if entries is None:
+            entries = _entries(reranker, point, seed)
+        self.entries = list(entries[: point.candidates])
         self.queries = [_query(reranker, point.suffix, at) for at in range(point.queries)]
 
     @property
@@ -96,7 +109,9 @@ def _entries(reranker: Reranker, point: Point, seed: int) -> list[PrefixEntry]:
     )
     random = torch.Generator().manual_seed(seed)
     bytes_each = 2 * like.itemsize * torch.Size(shape).numel()
-    count = min(point.candidates, max(2, _ENTRY_BYTES // max(bytes_each, 1)))
+    free = available_memory(like.device.type)
+    room = _ENTRY_BYTES if free is None else min(_ENTRY_BYTES, free // 2)
+    count = min(point.candidates, max(2, room // max(bytes_each, 1)))
 
     def numbers() -> torch.Tensor:
         return torch.randn(shape, generator=random).to(like.device, like.dtype)

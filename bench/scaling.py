@@ -7,7 +7,9 @@ on is the engine's. One number is varied at a time, the others stay at the headl
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import statistics
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from minireranker.errors import ConfigurationError
 
 from .comparison import Say
-from .machine import describe_machine, median_seconds
+from .machine import describe_machine
 from .random_pairs import Point, Workload
 
 if TYPE_CHECKING:
@@ -72,12 +74,7 @@ def run(bench: ScalingBench, say: Say = lambda line: None) -> dict[str, Any]:
     reranker = Reranker.from_pretrained(
         bench.model, profile=bench.profile, dtype=bench.dtype, keep_ratio=1.0
     )
-    found: dict[str, list[dict[str, Any]]] = {}
-    for axis in bench.axes:
-        found[axis] = []
-        for value, point in points(axis, bench.most).items():
-            say(f"{axis} {value:,}")
-            found[axis].append({"value": value} | _measure(reranker, point, bench))
+    found = {axis: _along(reranker, axis, bench, say) for axis in bench.axes}
     return {
         "machine": describe_machine(),
         "workload": dataclasses.asdict(bench)
@@ -94,14 +91,42 @@ def _growth(rows: Sequence[dict[str, Any]]) -> float | None:
     return max(later, default=None)
 
 
-def _measure(reranker: Reranker, point: Point, bench: ScalingBench) -> dict[str, Any]:
+def _along(reranker: Reranker, axis: str, bench: ScalingBench, say: Say) -> list[dict[str, Any]]:
+    """A row a point. Points over documents of one length take turns: drift hits all alike."""
+    wanted = points(axis, bench.most)
+    if axis != "prefix":
+        return _measured(reranker, axis, wanted, bench, say)
+    alone = [_measured(reranker, axis, {at: point}, bench, say) for at, point in wanted.items()]
+    return [row for rows in alone for row in rows]
+
+
+def _measured(
+    reranker: Reranker, axis: str, wanted: Mapping[int, Point], bench: ScalingBench, say: Say
+) -> list[dict[str, Any]]:
+    if not wanted:
+        return []
+    largest = max(wanted.values(), key=lambda point: point.candidates)
+    entries = Workload(reranker, largest, bench.seed).entries
+    loads = {at: Workload(reranker, point, bench.seed, entries) for at, point in wanted.items()}
+    times: dict[int, list[float]] = {at: [] for at in loads}
+    for turn in range(bench.repeats + 1):
+        for at, load in loads.items():
+            say(f"{axis} {at:,}, " + (f"{turn} of {bench.repeats}" if turn else "warming up"))
+            start = time.perf_counter()
+            load()
+            if turn:
+                times[at].append(time.perf_counter() - start)
+    return [_row(at, wanted[at], load, times[at]) for at, load in loads.items()]
+
+
+def _row(at: int, point: Point, load: Workload, times: Sequence[float]) -> dict[str, Any]:
     """Seconds of queries' states below the band and of all pairs."""
-    workload = Workload(reranker, point, bench.seed)
-    seconds = median_seconds(workload, bench.repeats)
     return {
+        "value": at,
         **dataclasses.asdict(point),
-        "candidates": len(workload.entries),
-        "suffix": len(workload.queries[0]),
-        "seconds": seconds,
-        "seconds_a_pair": seconds / workload.pairs,
+        "candidates": len(load.entries),
+        "suffix": len(load.queries[0]),
+        "seconds": statistics.median(times),
+        "all_seconds": list(times),
+        "seconds_a_pair": statistics.median(times) / load.pairs,
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -67,3 +68,16 @@ def test_the_engines_figures_are_the_measured_ones(readme: str) -> None:
         f"work that is left | {100 * mini['share_of_gemm_rate']:.1f} % |",
     ):
         assert row in readme
+
+
+def test_the_peers_figures_are_the_measured_ones(readme: str) -> None:
+    found = result("latency-coco-t2i-2b-cpu.json")
+    ours = 1000 * found["turns"]["whole_seconds_a_pair"]
+    assert f"| minireranker, mini, whole lists | {ours:.0f} ms | |" in readme
+    assert len(found["peers"]) == 4
+    for peer in found["peers"]:
+        a_pair = 1000 * statistics.median(peer["seconds_a_pair"])
+        middle, low, high = (peer["scaled_ratio"][name] for name in ("median", "low", "high"))
+        ratio = f"{middle:.1f} x ({low:.1f} to {high:.1f})"
+        assert peer["agreement"]["agrees"]
+        assert f"| {peer['name']} | {a_pair:,.0f} ms | {ratio} |" in readme

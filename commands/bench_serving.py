@@ -14,6 +14,9 @@ __all__ = ["serving"]
 def serving(
     model: Annotated[str, typer.Option(help="A checkpoint directory, or builtin.")] = "builtin",
     dtype: Annotated[str, typer.Option(help="auto, float32 or bfloat16.")] = "auto",
+    threads: Annotated[
+        int | None, typer.Option(help="Of the CPU. Default: what the server takes.", min=1)
+    ] = None,
     clients: Annotated[int, typer.Option(help="Clients at a time.", min=1)] = 64,
     seconds: Annotated[float, typer.Option(help="Of overload.", min=1.0)] = 300.0,
     overload: Annotated[float, typer.Option(help="Times the capacity.", min=0.1)] = 2.0,
@@ -29,6 +32,7 @@ def serving(
     bench = ServingBench(
         model=model,
         dtype=dtype,
+        threads=threads,
         clients=clients,
         seconds=seconds,
         overload=overload,

@@ -48,6 +48,9 @@ class ServeConfig:
     batch_tokens: int = field(
         default=4_096, metadata=_says("Rows of one pass of the engine.", least=1)
     )
+    threads: int | None = field(
+        default=None, metadata=_says("Of the CPU; none: all, one for a narrow model.", least=1)
+    )
     warm_up: bool = field(default=True, metadata=_says("Rank something before saying ready."))
 
     cache: Path | None = field(

@@ -20,6 +20,7 @@ from minireranker.errors import MissingDependencyError
 
 from .auth import Tenant, Tokens, read_tenants, service_options
 from .fetch import Fetcher
+from .loading import load, use_threads
 from .logs import configure
 from .media import RequestMedia
 from .observer import Observer, Observers
@@ -53,7 +54,8 @@ def run(config: ServeConfig) -> int:
     configure(config.log_level)
     tenants, credentials = read_tenants(config), read_credentials(config)
     with _cache(config, tenants) as cache:
-        reranker = _reranker(config, cache)
+        use_threads(config.model, config.threads)
+        reranker = load(config, cache)
         return asyncio.run(_serve(config, reranker, tenants, credentials))
 
 
@@ -192,21 +194,4 @@ def _cache(config: ServeConfig, tenants: Sequence[Tenant]) -> Cache:
         disk_bytes=config.disk_bytes,
         codec=config.codec,
         quotas=quotas or None,
-    )
-
-
-def _reranker(config: ServeConfig, cache: Cache) -> Reranker:
-    from minireranker.engine import Reranker
-
-    return Reranker.from_pretrained(
-        config.model,
-        profile=config.profile,
-        embedder=config.embedder,
-        keep_ratio=config.keep_ratio,
-        device=config.device,
-        dtype=config.dtype,
-        cache=cache,
-        batch_tokens=config.batch_tokens,
-        backend=config.backend,
-        progress=False,
     )

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from minireranker.bench.machine import describe_machine
 from minireranker.errors import ConfigurationError
+from minireranker.serve.loading import use_threads
 
 from .load import Load, Tally
 from .server import Served, serving
@@ -34,6 +35,8 @@ class ServingBench:
 
     model: str = "builtin"
     dtype: str = "auto"
+    threads: int | None = None
+    """Of the server and of the in-process rate; None: what the server takes by itself."""
     clients: int = 64
     seconds: float = 300.0
     """Of overload; capacity and the in-process rate take a tenth of that, a second at least."""
@@ -60,12 +63,14 @@ class ServingBench:
 def run(bench: ServingBench, say: Callable[[str], None]) -> dict[str, Any]:
     """The result; ``say`` is told of each phase. Raises MinirerankerError."""
     workload = Workload(bench.documents, bench.per_request)
-    say("in-process rate")
+    threads = use_threads(bench.model, bench.threads)
+    say(f"in-process rate, {threads} thread{'s' if threads > 1 else ''}")
     in_process, cpu = _in_process(bench, workload)
     with tempfile.TemporaryDirectory() as folder:
         settings = {
             "model": bench.model,
             "dtype": bench.dtype,
+            "threads": bench.threads,
             "queue_documents": bench.queue_documents,
             "round_documents": bench.round_documents,
             "call_documents": min(1_000, bench.queue_documents),

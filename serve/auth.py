@@ -22,7 +22,7 @@ from .refusals import UnauthenticatedError
 
 __all__ = ["Tenant", "Tokens", "read_tenants", "service_options"]
 
-_KINDS = {"token": str, "queue_documents": int, "disk_bytes": int}
+_KINDS = {"token": str, "queue_documents": int, "disk_bytes": int, "show_cache": bool}
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,8 @@ class Tenant:
     """Documents that may wait; None: as configured for all."""
     disk_bytes: int | None = None
     """Bytes of its entries in the cache folder; None: no quota."""
+    show_cache: bool | None = None
+    """Whether it is told what was served from the cache; None: as configured for all."""
 
     def __post_init__(self) -> None:
         """Check the token and the numbers."""
@@ -80,6 +82,9 @@ def service_options(config: ServeConfig, tenants: Iterable[Tenant]) -> ServiceOp
         round_tokens=config.round_tokens,
         slice_documents=config.slice_documents,
         show_cache=config.show_cache,
+        show_cache_to={
+            item.name: item.show_cache for item in tenants if item.show_cache is not None
+        },
     )
 
 

@@ -7,7 +7,6 @@ rounds it sees who has left, whose time is over and who is new.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -37,9 +36,10 @@ class Batcher:
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
-    def start(self) -> None:
-        """Begin to take rounds."""
+    def start(self) -> asyncio.Task[None]:
+        """Begin to take rounds; what takes them ends with ``stop``, or by a fault of ours."""
         self._task = asyncio.get_running_loop().create_task(self._run())
+        return self._task
 
     def wake(self) -> None:
         """Somebody waits."""
@@ -49,8 +49,7 @@ class Batcher:
         """End; a round that runs is not waited for."""
         if self._task is not None:
             self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            await asyncio.wait({self._task})
 
     async def _run(self) -> None:
         while True:
@@ -110,7 +109,15 @@ class Batcher:
                 seconds=done.seconds,
                 tokens_computed=sum(answer.tokens.computed for answer in good),
                 tokens_cached=sum(answer.tokens.cached for answer in good),
-                failed=sum(len(answer.failed) for answer in good),
+                failed=sum(map(_failed, tickets, parts, done.parts)),
                 stages=done.stages,
             )
         )
+
+
+def _failed(ticket: Ticket, part: Part, answer: PartAnswer | Exception) -> int:
+    """Pairs of a part that have no score."""
+    rows = ticket.job.rows
+    if isinstance(answer, Exception):
+        return len(part.documents) * rows
+    return sum(rows if query is None else 1 for _, query, _ in answer.failed)

@@ -10,6 +10,7 @@ from typing import Any
 
 from .logs import request_id
 from .seams import Authenticator
+from .tracing import remember_caller
 
 __all__ = ["AUTHORIZATION", "REQUEST_ID", "Caller", "Callers"]
 
@@ -44,7 +45,7 @@ class Callers:
         self._authenticator, self._seconds = authenticator, deadline_seconds
 
     def of(self, context: Any) -> Caller:
-        """Its id is the one it brings, or a new one; log lines carry it.
+        """Its id is the one it brings, or a new one; log lines carry it, spans its ``traceparent``.
 
         Raises UnauthenticatedError.
         """
@@ -53,6 +54,7 @@ class Callers:
         is_good = isinstance(given, str) and _ID.fullmatch(given)
         name = str(given) if is_good else secrets.token_hex(8)
         request_id.set(name)
+        remember_caller(metadata)
         left = context.time_remaining()
         until = None if left is None else time.monotonic() + left
         return Caller(self.tenant(metadata), name, until, self._seconds)

@@ -77,7 +77,9 @@ class ServeConfig:
     request_seconds: float = field(
         default=30.0, metadata=_says("For a client to send its request.", least=0.01)
     )
-    connections: int = field(default=1_024, metadata=_says("HTTP connections at a time.", least=1))
+    connections: int = field(
+        default=1_024, metadata=_says("Connections of a port, and gRPC calls, at a time.", least=1)
+    )
 
     tls_certificate: Path | None = field(
         default=None, metadata=_says("PEM chain of the server; turns TLS on.")

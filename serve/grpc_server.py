@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from .generated import reranker_pb2, tei_pb2
 from .grpc_calls import GrpcCalls
 from .grpc_guard import Guard
 from .grpc_methods import generic_handlers
+from .grpc_patience import Patience
 from .grpc_reranker import RerankerServicer
 from .grpc_tei import TeiServicer
 from .seams import Authenticator, MediaReader
@@ -36,6 +38,15 @@ SERVICES = (
 
 _PENDING = 2**15
 """Calls that may wait for the loop, of all connections."""
+
+_IDLE = 10
+"""Times ``request_seconds`` that a connection without calls is kept."""
+
+_ALIVE_MS = 60_000
+"""Between two questions to a client whether it is still there."""
+
+_AGE = 3_600.0
+"""Seconds until a connection is asked to be made anew; then, for its calls to end at the latest."""
 
 _LAST_WORDS = 0.5
 """Seconds for calls that are not ours, health watchers for instance, to end."""
@@ -58,7 +69,7 @@ class GrpcServer:
         self._calls = GrpcCalls(callers)
         self._health = HealthServicer()
         self._server = grpc.aio.server(
-            interceptors=(Guard(callers),),
+            interceptors=(Guard(callers), Patience(config.request_seconds)),
             options=_options(config),
             maximum_concurrent_rpcs=config.connections,
         )
@@ -130,6 +141,19 @@ def _options(config: ServeConfig) -> list[tuple[str, int]]:
         # CANCELLED, whoever they are from. Here everybody is to be told what he is refused for.
         ("grpc.server.max_pending_requests", _PENDING),
         ("grpc.server.max_pending_requests_hard_limit", _PENDING),
+        # Connections that do not become HTTP/2 ones, or never make a call, or whose client is gone.
+        ("grpc.server_handshake_timeout_ms", _milliseconds(config.request_seconds)),
+        ("grpc.max_connection_idle_ms", _milliseconds(config.request_seconds * _IDLE)),
+        ("grpc.keepalive_time_ms", _ALIVE_MS),
+        # Or that never take their answers: gRPC knows no other end for those.
+        ("grpc.max_connection_age_ms", _milliseconds(_AGE)),
+        ("grpc.max_connection_age_grace_ms", _milliseconds(max(_AGE, config.deadline_seconds))),
+        ("grpc.max_allowed_incoming_connections", config.connections),
         # Two servers on one port would each get some of the calls.
         ("grpc.so_reuseport", 0),
     ]
+
+
+def _milliseconds(seconds: float) -> int:
+    """For gRPC, which takes 32 bits; more is as good as for ever."""
+    return min(math.ceil(1_000 * seconds), 2**31 - 1)

@@ -19,6 +19,7 @@ class Round:
     """One call of the engine, for one or several requests."""
 
     kind: str
+    """"rank", of "rerank" and "score" jobs, which share rounds; or "index"."""
     jobs: int
     documents: int
     """Pairs, where documents are scored for several queries."""
@@ -26,7 +27,7 @@ class Round:
     tokens_computed: int
     tokens_cached: int
     failed: int
-    """Documents (pairs) that got an error of their own."""
+    """Of those, how many got an error: their own, or one of their request."""
     stages: dict[str, float]
     """Seconds: inputs, prefix, suffix."""
 

@@ -34,8 +34,8 @@ class ServiceOptions:
     """Of a round, what one request gets before the others have had theirs."""
     show_cache: bool = True
     """Whether answers tell what came from the cache, and how long each stage took."""
-    hide_cache_from: frozenset[str] = frozenset()
-    """Tenants who are not told either way."""
+    show_cache_to: Mapping[str, bool] = field(default_factory=dict)
+    """Instead of ``show_cache``, for tenants by name."""
 
     def __post_init__(self) -> None:
         """Check every number."""
@@ -61,7 +61,7 @@ class ServiceOptions:
 
     def shows_cache(self, tenant: str) -> bool:
         """Whether a tenant may know what others' requests have left in the cache."""
-        return self.show_cache and tenant not in self.hide_cache_from
+        return self.show_cache_to.get(tenant, self.show_cache)
 
 
 def _check(name: str, value: object) -> None:

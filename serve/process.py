@@ -3,7 +3,8 @@
     load -> bind -> warm up -> ready ... SIGTERM or SIGINT -> not ready -> drain -> exit
 
 Before it listens, a signal ends it at once. The first signal after that starts the drain, a second
-one ends it. Exit code 0: everything that was admitted has been answered; 1: grace was too short.
+one ends it. Exit code 0: everything that was admitted has been answered; 1: grace was too short, or
+a fault of ours left nobody to compute (whoever runs the process starts another).
 """
 
 from __future__ import annotations
@@ -108,10 +109,10 @@ class Sidecar:
         async with self._closing:
             try:
                 await self._start()
-                await self._stop.wait()
+                await _either(self._stop, self.service.broken)
             finally:
                 is_done = await self._leave()
-        return 0 if is_done else 1
+        return 0 if is_done and not self.service.broken.is_set() else 1
 
     def stop(self) -> None:
         """Begin to leave. From now on a signal ends the process at once."""
@@ -168,6 +169,15 @@ class Sidecar:
         cut_text = self._reranker.state.prompt.tokenizer.cut_text
         parts = Parts(self.service, self._config, self._tokens, media, self._metrics, cut_text)
         return HttpServer(http_app(parts), self._config, self._credentials)
+
+
+async def _either(*events: asyncio.Event) -> None:
+    waits = [asyncio.ensure_future(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
 
 
 def _metrics() -> Metrics:

@@ -24,6 +24,7 @@ from .options import ServiceOptions
 from .queue import Queue
 from .refusals import DeadlineError, NotReadyError
 from .ticket import Ticket
+from .turns import between_rounds
 
 if TYPE_CHECKING:
     from minireranker.cache import CacheStats
@@ -44,6 +45,8 @@ class Service:
     DeadlineError, what is wrong with the query (EmptyQueryError, InputError), NotReadyError where a
     drain ran out of time. What is wrong with one document is in the answer's ``failed``. A call
     that is cancelled stops being computed with the round that runs.
+
+    Attributes: ``broken`` (set if it cannot go on, by a fault of ours: it takes nothing any more).
     """
 
     def __init__(
@@ -61,6 +64,7 @@ class Service:
         self._batcher = Batcher(self._queue, self._calls, self._worker, self._observer)
         self._pending: set[asyncio.Future[Answer]] = set()
         self._is_ready = False
+        self.broken = asyncio.Event()
 
     async def start(self, *, warm_up: bool = True) -> None:
         """Warm the model up with a text and a picture, then take jobs."""
@@ -68,7 +72,7 @@ class Service:
             loop = asyncio.get_running_loop()
             seconds = await loop.run_in_executor(self._worker, self._calls.warm_up)
             _LOG.info("warmed up in %.1f s", seconds)
-        self._batcher.start()
+        self._batcher.start().add_done_callback(self._rounds_ended)
         self._is_ready = True
 
     async def rerank(self, job: Job) -> Outcome:
@@ -92,17 +96,16 @@ class Service:
         check_size(kind, queries, documents, self._options.quota(tenant), self._options)
 
     async def overlong(self, query: str, texts: Sequence[str]) -> str | None:
-        """Which text would be cut, in words; None if all fit whole."""
+        """Which text would be cut, in words; None if all fit whole. Raises NotReadyError."""
         if self._lengths.surely_fit(query, texts):
             return None
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._worker, self._lengths.overlong, query, texts)
+        self._require_ready()
+        return await between_rounds(self._worker, self._lengths.overlong, query, texts)
 
     async def evict(self, ids: Sequence[str], tenant: str = "") -> int:
         """Forget indexed documents of a tenant; how many were known. Raises NotReadyError."""
         self._require_ready()
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._worker, self._calls.evict, tenant, list(ids))
+        return await between_rounds(self._worker, self._calls.evict, tenant, list(ids))
 
     def ready(self) -> bool:
         """Whether jobs are taken: after the warm-up, before a drain."""
@@ -149,6 +152,7 @@ class Service:
             raise
         finally:
             self._queue.remove(ticket)
+            self._observer.queue_depth(self._queue.waiting)
             self._observer.job_done(job, code, found)
         assert isinstance(found, answer), f"a {kind} job was answered with {type(found).__name__}"
         return found
@@ -178,6 +182,19 @@ class Service:
             self._pending.discard(future)
             if alarm is not None:
                 alarm.cancel()
+
+    def _rounds_ended(self, rounds: asyncio.Task[None]) -> None:
+        """Nobody would be answered any more, and nobody would know why."""
+        if rounds.cancelled():
+            return
+        error = rounds.exception()
+        assert error is not None, "rounds go on for ever"
+        _LOG.critical("no more rounds", exc_info=error)
+        self._is_ready = False
+        self.broken.set()
+        for future in self._pending:
+            if not future.done():
+                future.set_exception(error)
 
     def _shown(self, job: Job, answer: Answer) -> Answer:
         if self._options.shows_cache(job.tenant):

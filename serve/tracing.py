@@ -5,7 +5,11 @@ A span holds counts, codes and times. It never holds a text, an image or a name 
 
 from __future__ import annotations
 
+import logging
 import time
+from collections.abc import Mapping
+from contextvars import ContextVar
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from minireranker.errors import MissingDependencyError
@@ -16,21 +20,40 @@ from .observer import Silent
 if TYPE_CHECKING:
     from opentelemetry.trace import Span, Tracer, TracerProvider
 
-__all__ = ["Traces", "otlp_provider"]
+__all__ = ["Traces", "otlp_provider", "remember_caller"]
 
 _STAGES = ("queue", "inputs", "prefix", "suffix")
+
+_EXPORT_SECONDS = 2.0
+"""For a batch of spans to be taken, retries included: a collector that is gone delays no exit."""
+
+_HEADERS = ("traceparent", "tracestate")
+"""Of https://www.w3.org/TR/trace-context/."""
+
+_caller: ContextVar[Mapping[str, str]] = ContextVar("caller", default=MappingProxyType({}))
+
+
+def remember_caller(headers: Mapping[str, Any]) -> None:
+    """For transports: spans of the call being served lie below the one these headers name, if any.
+
+    ``headers``: or metadata of gRPC, names in lower case.
+    """
+    _caller.set({name: str(headers[name]) for name in _HEADERS if name in headers})
 
 
 class Traces(Silent):
     """The ``Observer`` that writes spans.
 
-    A request's span begins when it is queued, below whatever span is current there (the caller's,
-    where the transport read a ``traceparent``), and those of its stages follow one another in it:
-    stages of several rounds are shown added up.
+    A request's span begins when it is queued, below its caller's (see ``remember_caller``), or else
+    whatever span is current there. Those of its stages follow one another in it: stages of several
+    rounds are shown added up.
     """
 
     def __init__(self, provider: TracerProvider) -> None:
         """``provider``: where spans go."""
+        from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+        self._propagator = TraceContextTextMapPropagator()
         self._tracer: Tracer = provider.get_tracer("minireranker.serve")
         self._open: dict[int, tuple[Span, int]] = {}
 
@@ -42,7 +65,8 @@ class Traces(Silent):
             "minireranker.queries": len(job.queries),
             "minireranker.request_id": job.request_id,
         }
-        span = self._tracer.start_span(job.kind, start_time=start, attributes=attributes)
+        above = self._propagator.extract(_caller.get())
+        span = self._tracer.start_span(job.kind, above, start_time=start, attributes=attributes)
         self._open[id(job)] = span, start
 
     def job_done(self, job: Job, code: str, answer: Answer | None) -> None:
@@ -84,5 +108,8 @@ def otlp_provider(endpoint: str) -> TracerProvider:
             "tracing needs OpenTelemetry: pip install 'minireranker[otel]'"
         ) from error
     provider = Provider(resource=Resource.create({"service.name": "minireranker"}))
-    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=endpoint)))
+    exporter = OTLPSpanExporter(endpoint=endpoint, timeout=_EXPORT_SECONDS)
+    provider.add_span_processor(BatchSpanProcessor(exporter))
+    # Of each retry a warning: for days, should the collector be gone for days.
+    logging.getLogger("opentelemetry").setLevel(logging.ERROR)
     return provider

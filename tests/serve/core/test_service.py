@@ -186,7 +186,7 @@ def test_cache_figures_can_be_kept_from_callers(
     run: Any, builtin: Reranker, serving: Any, rerank: Any, texts: list[str]
 ) -> None:
     async def ask() -> Any:
-        async with serving(builtin, hide_cache_from=frozenset({"guest"})) as service:
+        async with serving(builtin, show_cache_to={"guest": False}) as service:
             asked = ("guest", "guest", "friend", "friend")
             return [await service.rerank(rerank(texts, tenant=name)) for name in asked]
 

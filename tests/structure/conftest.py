@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-OUTSIDE = {"tests", "build", "dist", "demo"}
+OUTSIDE = {"tests", "build", "dist", "demo", "deploy", "examples"}
 """Folders of the root that are no part of the package; so are hidden ones and *.egg-info."""
 
 

@@ -14,14 +14,7 @@ from typing import Any, Self, TypeVar
 import grpc
 
 from .client_errors import error_of, trailers_of
-from .client_messages import (
-    Id,
-    chunks,
-    content_of,
-    document_of,
-    outcome_of,
-    scores_of,
-)
+from .client_messages import Id, outcome_of, rerank_request, scores_of
 from .client_options import ClientOptions
 from .gathering import Indexing, Scoring
 from .generated import reranker_pb2 as pb
@@ -64,20 +57,11 @@ class Client:
 
         For what queries and documents may be see ``content_of`` and ``document_of``.
         """
-        request = pb.RerankRequest(
-            query=content_of(query),
-            documents=map(document_of, documents),
-            top_k=top_k,
-            instruction=instruction,
-        )
+        request = rerank_request(query, documents, top_k, instruction)
         return outcome_of(self._ask(RERANK, request))
 
     def score(
-        self,
-        queries: Sequence[Any],
-        documents: Sequence[Any],
-        *,
-        instruction: str | None = None,
+        self, queries: Sequence[Any], documents: Sequence[Any], *, instruction: str | None = None
     ) -> ScoreOutcome:
         """Every document for every query, in as many calls as the server's limits make it."""
         scoring = Scoring(queries, documents, instruction)
@@ -90,9 +74,8 @@ class Client:
 
         They are sent in chunks; what breaks off is sent again from the chunk it broke off in.
         """
-        indexing = Indexing(instruction)
-        limits = self._options.upload_documents, self._options.upload_bytes
-        for chunk in chunks(documents, *limits):
+        indexing = Indexing(self._options, instruction)
+        for chunk in indexing.chunks(documents):
 
             def upload(chunk: list[pb.Document] = chunk, **how: Any) -> list[pb.IndexResult]:
                 return list(INDEX.stub(self._channel)(indexing.requests(chunk), **how))

@@ -13,13 +13,7 @@ from typing import Any, Self, TypeVar
 import grpc
 
 from .client_errors import error_of, trailers_of
-from .client_messages import (
-    chunks,
-    content_of,
-    document_of,
-    outcome_of,
-    scores_of,
-)
+from .client_messages import outcome_of, rerank_request, scores_of
 from .client_options import ClientOptions
 from .gathering import Indexing, Scoring
 from .generated import reranker_pb2 as pb
@@ -53,26 +47,14 @@ class AsyncClient:
         top_k: int | None = None,
         instruction: str | None = None,
     ) -> Outcome:
-        """Documents by score, best first; those that failed are in ``.failed``.
-
-        For what queries and documents may be see ``content_of`` and ``document_of``.
-        """
-        request = pb.RerankRequest(
-            query=content_of(query),
-            documents=map(document_of, documents),
-            top_k=top_k,
-            instruction=instruction,
-        )
+        """As ``Client.rank``."""
+        request = rerank_request(query, documents, top_k, instruction)
         return outcome_of(await self._ask(RERANK, request))
 
     async def score(
-        self,
-        queries: Sequence[Any],
-        documents: Sequence[Any],
-        *,
-        instruction: str | None = None,
+        self, queries: Sequence[Any], documents: Sequence[Any], *, instruction: str | None = None
     ) -> ScoreOutcome:
-        """Every document for every query, in as many calls as the server's limits make it."""
+        """As ``Client.score``."""
         scoring = Scoring(queries, documents, instruction)
         for request in scoring.requests(await self.info()):
             scoring.add(scores_of(await self._ask(SCORE, request)))
@@ -81,13 +63,9 @@ class AsyncClient:
     async def index(
         self, documents: Iterable[Any], *, instruction: str | None = None
     ) -> IndexOutcome:
-        """Upload documents, to be named by their ids afterwards.
-
-        They are sent in chunks; what breaks off is sent again from the chunk it broke off in.
-        """
-        indexing = Indexing(instruction)
-        limits = self._options.upload_documents, self._options.upload_bytes
-        for chunk in chunks(documents, *limits):
+        """As ``Client.index``."""
+        indexing = Indexing(self._options, instruction)
+        for chunk in indexing.chunks(documents):
 
             async def upload(chunk: list[pb.Document] = chunk, **how: Any) -> list[pb.IndexResult]:
                 call = INDEX.stub(self._channel)(indexing.requests(chunk), **how)

@@ -24,6 +24,7 @@ __all__ = [
     "content_of",
     "document_of",
     "outcome_of",
+    "rerank_request",
     "scores_of",
 ]
 
@@ -78,6 +79,18 @@ def document_of(value: Any) -> pb.Document:
     if not isinstance(identity, str | None):
         raise InputError(f"a document's id is {type(identity).__name__}; pass a str")
     return pb.Document(id=identity, content=None if is_named_only else content_of(value))
+
+
+def rerank_request(
+    query: Any, documents: Iterable[Any], top_k: int | None, instruction: str | None
+) -> pb.RerankRequest:
+    """One query over its documents. Raises InputError."""
+    return pb.RerankRequest(
+        query=content_of(query),
+        documents=map(document_of, documents),
+        top_k=top_k,
+        instruction=instruction,
+    )
 
 
 def chunks(documents: Iterable[Any], most: int, most_bytes: int) -> Iterator[list[pb.Document]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,8 @@ import numpy as np
 from minireranker.errors import EmptyQueryError, NoDocumentsError
 
 from .client_errors import failed_of
-from .client_messages import content_of, document_of
+from .client_messages import chunks, content_of, document_of
+from .client_options import ClientOptions
 from .generated import reranker_pb2 as pb
 from .jobs import Failed, IndexOutcome, ScoreOutcome, Timings, Tokens
 
@@ -21,11 +22,15 @@ __all__ = ["Indexing", "Scoring"]
 class Indexing:
     """Results of uploads, in the order of the documents."""
 
-    def __init__(self, instruction: str | None) -> None:
-        """``instruction``: of every upload."""
-        self._instruction = instruction
+    def __init__(self, options: ClientOptions, instruction: str | None) -> None:
+        """``instruction``: of every upload; ``options`` say how much goes into one."""
+        self._options, self._instruction = options, instruction
         self._ids: list[str | None] = []
         self._failed: list[Failed] = []
+
+    def chunks(self, documents: Iterable[Any]) -> Iterator[list[pb.Document]]:
+        """Documents of one upload after the other. Raises InputError."""
+        return chunks(documents, self._options.upload_documents, self._options.upload_bytes)
 
     def requests(self, chunk: Sequence[pb.Document]) -> Iterator[pb.IndexRequest]:
         """The messages of one upload."""

@@ -20,6 +20,8 @@ from .refusals import QueueFullError
 __all__ = ["Bodies", "BodyError", "checked"]
 
 _M = TypeVar("_M", bound=BaseModel)
+_DEEPEST = 64
+"""Lists and objects inside each other. What Python can read of them it could not always write."""
 _SMALL = 2**18
 """Bytes that are parsed on the event loop."""
 
@@ -105,7 +107,18 @@ def _parsed(data: bytes) -> dict[str, Any]:
         raise BodyError("the body is no JSON, or nested too deep: check it") from None
     if not isinstance(fields, dict):
         raise BodyError("the body is no JSON object: send one, see /docs")
+    _check_depth(fields)
     return fields
+
+
+def _check_depth(fields: dict[str, Any]) -> None:
+    level: list[Any] = [fields]
+    for _ in range(_DEEPEST):
+        inside = (one.values() if isinstance(one, dict) else one for one in level)
+        level = [each for one in inside for each in one if isinstance(each, dict | list)]
+        if not level:
+            return
+    raise BodyError(f"the body is nested over {_DEEPEST} levels deep: flatten it")
 
 
 def _no_number(name: str) -> NoReturn:
@@ -117,6 +130,8 @@ def _check_type(request: Request) -> None:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
         raise BodyError("the body is not declared as application/json: set Content-Type", 415)
+    if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
+        raise BodyError("the body has a Content-Encoding: send it as it is, not compressed", 415)
 
 
 def _too_large(most: int) -> BodyError:

@@ -28,7 +28,7 @@ _ERRORS = {
     "404": "A document's id is not known.",
     "408": "The body took too long.",
     "413": "The body is too large.",
-    "415": "The body is not declared as JSON.",
+    "415": "The body is not declared as JSON, or is compressed.",
     "429": "Too much waits: come back after Retry-After seconds.",
     "500": "Ours: the message has an id that is in the log.",
     "501": "A package for this kind of file is not installed.",

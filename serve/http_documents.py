@@ -84,10 +84,14 @@ def _side(value: Any, rank_fields: Sequence[str] | None, cut: Cut) -> Given:
 
 
 def _chosen(value: dict[str, Any], rank_fields: Sequence[str]) -> str:
-    """The one field as it is; several each on a line of its own, after its name."""
-    if len(rank_fields) == 1:
-        return _text(value.get(rank_fields[0]))
-    return "\n".join(f"{name}: {value[name]}" for name in rank_fields if name in value)
+    """The one field as it is; several each on a line of its own, after its name.
+
+    A field that is named again is not: a text would be as often as long.
+    """
+    names = list(dict.fromkeys(rank_fields))
+    if len(names) == 1:
+        return _text(value.get(names[0]))
+    return "\n".join(f"{name}: {value[name]}" for name in names if name in value)
 
 
 def _read_fields(value: dict[str, Any], parts: _Parts) -> None:
@@ -137,7 +141,9 @@ def _medium(value: Any) -> str:
     """A string, or an object with a ``url``."""
     value = value.get("url") if isinstance(value, dict) else value
     if not isinstance(value, str) or not value:
-        raise InputError("an image or video is no string: send base64, or a data: URI")
+        raise InputError(
+            "an image or video is no string, or has nothing in it: send base64, or a data: URI"
+        )
     return value
 
 

@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.datastructures import Headers, MutableHeaders
 
+from minireranker.errors import InputError
+
 from .failures import Failure, failure_of
 from .http_answers import error_answer
 from .logs import request_id
 from .refusals import UnauthenticatedError
 from .seams import Authenticator
+from .tracing import remember_caller
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -48,6 +51,7 @@ class Gate:
         given = headers.get("x-request-id", "")
         identity = given if _ID.fullmatch(given) else secrets.token_hex(16)
         token = request_id.set(identity)
+        remember_caller(headers)
         try:
             await self._timed(scope, headers, receive, _Reply(send, identity))
         finally:
@@ -77,6 +81,11 @@ class Gate:
     ) -> None:
         try:
             scope["tenant"] = ""
+            if "content-length" in headers and "transfer-encoding" in headers:
+                # A proxy may have gone by the other one: what follows would be somebody else's
+                # request (RFC 9112, 6.3).
+                reply.is_last = True
+                raise InputError("both Content-Length and Transfer-Encoding: send one of them")
             if scope["path"] not in self._free:
                 scope["tenant"] = self._auth.tenant(headers.get("authorization"))
             await self._app(scope, receive, reply)
@@ -101,12 +110,16 @@ class _Reply:
 
     def __init__(self, send: Send, identity: str) -> None:
         self._send, self.identity, self.status = send, identity, 0
+        self.is_last = False
+        """Whether the connection ends with it."""
 
     async def __call__(self, message: Message | dict[str, Any]) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             headers = MutableHeaders(scope=message)
             headers["X-Request-Id"] = self.identity
+            if self.is_last:
+                headers["Connection"] = "close"
             for name, value in _SAFE.items():
                 headers.setdefault(name, value)
         await self._send(message)

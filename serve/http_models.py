@@ -12,7 +12,12 @@ from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 __all__ = ["RerankBody", "TextsBody"]
 
-_URL = {"type": "object", "properties": {"url": {"type": "string"}}, "required": ["url"]}
+_MEDIUM = {
+    "type": "string",
+    "minLength": 1,
+    "description": "Base64, a data: URI, an allowed URL or path.",
+}
+_URL = {"type": "object", "properties": {"url": _MEDIUM}, "required": ["url"]}
 _PART = {
     "oneOf": [
         {
@@ -30,13 +35,12 @@ _PART = {
         ),
     ]
 }
-_MEDIUM = {"type": "string", "description": "Base64, a data: URI, an allowed URL or path."}
 _ITEM: dict[str, list[dict[str, Any]]] = {
     "anyOf": [
         {"type": "string"},
         {
             "type": "object",
-            "properties": {"content": {"type": "array", "items": _PART}},
+            "properties": {"content": {"type": "array", "items": _PART, "minItems": 1}},
             "required": ["content"],
         },
         {

@@ -8,12 +8,14 @@ export function element(name, properties = {}, ...children) {
 
 export function card(item, remove) {
   const view = element("div", { className: "view" });
+  const words = (text) => element("blockquote", {}, text);
+  const onerror = () => view.replaceChildren(words("This browser cannot show it."));
   view.append(item.url
-    ? element("img", { src: item.url, alt: item.name })
-    : element("blockquote", {}, item.text));
+    ? element("img", { src: item.url, alt: item.name, onerror })
+    : words(item.text));
   const button = element("button", { type: "button", className: "remove", onclick: remove }, "×");
   button.setAttribute("aria-label", `remove ${item.name}`);
-  const facts = element("dl", {}, element("dt", {}, item.name));
+  const facts = element("dl", {}, element("dd", { className: "name" }, item.name));
   return element("li", { className: "card" }, view, facts, button);
 }
 
@@ -25,7 +27,7 @@ export function showRank(item, rank, result, shade) {
     element("dt", {}, `${rank}. ${(100 * probability).toFixed(1)} %`),
     element("dd", { title: "raw score: the logit difference" }, result.raw_score.toFixed(3)),
     meter,
-    element("dd", {}, item.name),
+    element("dd", { className: "name" }, item.name),
   );
   item.kept = (result.kept || [])[0];
   showKept(item, shade);
@@ -33,7 +35,7 @@ export function showRank(item, rank, result, shade) {
 
 export function showFailure(item, words) {
   facts(item).replaceChildren(
-    element("dt", {}, item.name), element("dd", { className: "bad" }, words));
+    element("dd", { className: "name" }, item.name), element("dd", { className: "bad" }, words));
   item.kept = undefined;
   showKept(item, false);
 }
@@ -72,13 +74,21 @@ export function reorder(list, items) {
   }
 }
 
+const STAGES = {
+  queue: "waiting for its turn",
+  inputs: "reading pictures and texts",
+  prefix: "documents not in the cache",
+  suffix: "the query, and each pair",
+  total: "",
+};
+
 export function showFigures(answer, seconds) {
   const times = answer.timings_ns, most = Math.max(times.total, 1);
-  const rows = ["queue", "inputs", "prefix", "suffix", "total"].map((stage) => {
+  const rows = Object.entries(STAGES).map(([stage, words]) => {
     const bar = element("span", { className: "bar" });
     bar.style.width = `${(100 * times[stage]) / most}%`;
-    const cells = [stage, milliseconds(times[stage] / 1e6), bar];
-    return element("tr", {}, ...cells.map((cell) => element("td", {}, cell)));
+    const cells = [[stage, element("small", {}, words)], [milliseconds(times[stage] / 1e6)], [bar]];
+    return element("tr", {}, ...cells.map((cell) => element("td", {}, ...cell)));
   });
   document.getElementById("stages").replaceChildren(...rows);
   const { computed, cached } = answer.tokens;

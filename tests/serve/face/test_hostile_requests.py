@@ -8,6 +8,11 @@ import time
 import pytest
 
 from . import hostile
+from .hostile_files import FILES
+from .hostile_request import JSON, inline
+from .hostile_sources import source_cases
+from .hostile_texts import CONTROL
+from .hostile_wire import MAY_BE_SILENT, ONE_ANSWER, RAW
 
 CASES = list(hostile.all_cases())
 LEAKS = re.compile(
@@ -67,72 +72,25 @@ def test_a_hostile_request_is_answered_as_it_should_be(client, errors, case):
     assert errors == []
 
 
-@pytest.mark.parametrize("case", list(hostile.source_cases()), ids=lambda case: case.name)
+@pytest.mark.parametrize("case", list(source_cases()), ids=lambda case: case.name)
 def test_a_server_that_fetches_and_reads_refuses_it_too(open_client, errors, case):
     check(open_client, case)
     assert errors == []
 
 
-@pytest.mark.parametrize("name", hostile.FILES)
+@pytest.mark.parametrize("name", FILES)
 def test_a_bad_file_leaves_its_neighbours_ranked(client, name):
-    documents = ["a", {"image": hostile.inline(hostile.FILES[name])}, "b"]
+    documents = ["a", {"image": inline(FILES[name])}, "b"]
     answer = client.post("/v1/rerank", json={"query": "q", "documents": documents})
     assert [entry["index"] for entry in answer.json()["failed"]] == [1]
     assert sorted(hit["index"] for hit in answer.json()["results"]) == [0, 2]
 
 
-@pytest.mark.parametrize("text", hostile.CONTROL[:8])
+@pytest.mark.parametrize("text", CONTROL[:8])
 def test_control_tokens_are_scored_as_the_text_they_are(client, reranker, text):
     answer = client.post("/v1/rerank", json={"query": "q", "documents": [text]})
     (expected,) = reranker.rank("q", [text])
     assert answer.json()["results"][0]["raw_score"] == expected.score
-
-
-RAW = {
-    "no-http": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b"400"),
-    "bad-version": (b"GET / HTTP/x.y\r\n\r\n", b"400"),
-    "no-host": (b"GET /health HTTP/1.1\r\n\r\n", b"400"),
-    "space-before-colon": (b"GET / HTTP/1.1\r\nHost : x\r\n\r\n", b"400"),
-    "two-lengths": (
-        b"POST /rerank HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n{}",
-        b"400",
-    ),
-    "negative-length": (
-        b"POST /rerank HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
-        b"400",
-    ),
-    "length-no-number": (
-        b"POST /rerank HTTP/1.1\r\nHost: x\r\nContent-Length: 0x10\r\n\r\n",
-        b"400",
-    ),
-    "unknown-coding": (
-        b"POST /rerank HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n",
-        b"[45]0[01]",
-    ),
-    "bad-chunk": (
-        b"POST /rerank HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-        b"Transfer-Encoding: chunked\r\n\r\nzz\r\n",
-        b"400",
-    ),
-    "head-too-large": (b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"y" * 70_000, b"400"),
-    "oversize-declared": (
-        b"POST /rerank HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-        b"Content-Length: 99999999999\r\n\r\n{",
-        b"413",
-    ),
-    "unknown-method": (b"BREW / HTTP/1.1\r\nHost: x\r\n\r\n", b"405"),
-    "traversal": (b"GET /page/../../config.py HTTP/1.1\r\nHost: x\r\n\r\n", b"404"),
-    "encoded-traversal": (b"GET /page/%2e%2e/config.py HTTP/1.1\r\nHost: x\r\n\r\n", b"404"),
-    "nul-path": (b"GET /page/page.js%00 HTTP/1.1\r\nHost: x\r\n\r\n", b"404"),
-    "absolute-target": (b"GET http://127.0.0.1:1/ HTTP/1.1\r\nHost: x\r\n\r\n", b"404"),
-    "websocket": (
-        b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
-        b"200|400",
-    ),
-}
-
-
-MAY_BE_SILENT = {"bad-chunk"}
 
 
 def exchange(port, data, seconds=10.0):
@@ -157,6 +115,25 @@ def test_what_is_hardly_http_is_refused(running, errors, name):
     answer = exchange(running.server.port, data)
     assert re.match(rb"HTTP/1.1 (%s) |$" % status, answer), answer
     assert answer or name in MAY_BE_SILENT
+    assert errors == []
+
+
+@pytest.mark.parametrize("name", ONE_ANSWER)
+def test_one_request_gets_one_answer(running, errors, name):
+    with socket.create_connection(("127.0.0.1", running.server.port), timeout=10) as connection:
+        # The last one is ours, and ends the connection if it is still there.
+        last = b"GET /ready HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+        connection.sendall(ONE_ANSWER[name] + last)
+        answer = b""
+        try:
+            while part := connection.recv(65_536):
+                answer += part
+        except ConnectionError:
+            pass
+    assert b"minireranker_" not in answer
+    bodies = re.findall(rb"\r\n\r\n(\{[^\r]*\})", answer)
+    assert bodies[1:] in ([b'{"ready":true}'], []), answer
+    assert bodies[1:] or name == "a-request-after-two-lengths"
     assert errors == []
 
 
@@ -205,9 +182,9 @@ class TestPatience:
     def test_a_body_over_the_limit_is_refused_however_it_comes(self, hasty):
         with hasty.client() as client:
             text = b'{"query": "' + b"x" * 2_048
-            assert client.post("/rerank", content=text, headers=hostile.JSON).status_code == 413
+            assert client.post("/rerank", content=text, headers=JSON).status_code == 413
             parts = (text[at : at + 64] for at in range(0, len(text), 64))
-            assert client.post("/rerank", content=parts, headers=hostile.JSON).status_code == 413
+            assert client.post("/rerank", content=parts, headers=JSON).status_code == 413
 
 
 def test_after_all_that_it_ranks_as_before(client, reranker):

@@ -99,6 +99,17 @@ def test_fields_of_the_clients_own_are_ranked_by(client, reranker):
     assert answer["results"][0]["raw_score"] == expected.score
 
 
+def test_a_field_named_many_times_is_read_once(client, reranker):
+    documents = [{"title": "Tea", "body": "in China"}]
+    for names, text in (
+        (["body"] * 64, "in China"),
+        (["title", "body", "title"], "title: Tea\nbody: in China"),
+    ):
+        answer = post(client, "/v1/rerank", query=QUERY, documents=documents, rank_fields=names)
+        (expected,) = reranker.rank(QUERY, [text])
+        assert answer["results"][0]["raw_score"] == expected.score
+
+
 def test_texts_are_cut_to_the_tokens_asked_for(client, reranker):
     text = "a long text of many words " * 20
     answer = post(client, "/v2/rerank", query=QUERY, documents=[text], max_tokens_per_doc=8)

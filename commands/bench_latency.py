@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ from .bench_output import (
     given_or_synthetic,
     write_result,
 )
+from .client_connection import TOKEN_VARIABLE
 
 if TYPE_CHECKING:
     from minireranker.bench.latency import LatencyBench
@@ -64,7 +66,11 @@ def latency(
         str | None, typer.Option(help="warm-memory (default), warm-disk or cold.")
     ] = None,
     target: Annotated[
-        str | None, typer.Option(help="grpc://host:port of a sidecar with the same model.")
+        str | None,
+        typer.Option(
+            help="grpc://, http:// or https://host:port of a sidecar with the same model. Its "
+            f"token, if any, is in {TOKEN_VARIABLE}."
+        ),
     ] = None,
     peer: Annotated[
         list[str] | None,
@@ -123,14 +129,16 @@ def latency(
     modes = tuple(Mode(name, concurrency, rate) for name in mode or ("offline", "single"))
     peers = tuple(peer or ("all",))
     if model is None:
-        check_size(size, dtype=dtype, device=device, peers=peers)
+        check_size(size, load, asked, dtype=dtype, device=device, peers=peers)
     say = clock()
     with (
         tempfile.TemporaryDirectory(prefix="minireranker-latency-") as scratch,
         given_or_synthetic(model, size, say) as checkpoint,
     ):
         places = profile, dtype, device, embedder, cache
-        bench = LatencyBench(checkpoint, load, *places, modes, peers, asked, target)
+        # No option: the command line stands in the result.
+        token = os.environ.get(TOKEN_VARIABLE) or None
+        bench = LatencyBench(checkpoint, load, *places, modes, peers, asked, target, token)
         result = _run(bench, Path(scratch), say)
     _finish(result, out, csv, html)
 

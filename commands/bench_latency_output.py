@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from minireranker.bench.latency.wording import ceilings, seconds, times, verdict
+from minireranker.bench.latency.wording import ceilings, pays_from, seconds, times, verdict
 
 from .printable import printable
 from .quantities import counted, shown_bytes
@@ -101,7 +101,6 @@ def _left_out(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 
 def _peer(row: Mapping[str, Any]) -> list[str]:
-    even = row.get("break_even_queries")
     return [
         printable(row["name"]),
         seconds(statistics.median(row["seconds_a_pair"])),
@@ -109,7 +108,7 @@ def _peer(row: Mapping[str, Any]) -> list[str]:
         times(row["ratio"]),
         times(row["scaled_ratio"]),
         verdict(row["agreement"]),
-        "never" if even is None else counted(even, "query", "queries"),
+        pays_from(row),
         _bytes(row["peak_memory"]),
     ]
 

@@ -12,8 +12,9 @@ from minireranker.bench.machine import describe_machine
 from .bench import LatencyBench
 from .plan import Plan
 from .result import VERSION
+from .running_peers import Place
 from .statistics import PERCENTILE_METHOD
-from .turns import Place, Turns
+from .turns import Turns
 
 if TYPE_CHECKING:
     from minireranker import Reranker

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,15 +10,13 @@ from minireranker.bench.comparison import Say
 from minireranker.errors import ConfigurationError
 
 from .contenders import choose
-from .geometry import Geometry
-from .memory import require_memory
 from .modes import Mode
 from .plan import Asked
-from .sidecar import address_of
 from .target import CACHES
+from .targets import check_url
 from .workload import LatencyWorkload
 
-__all__ = ["LatencyBench", "check_size", "run"]
+__all__ = ["LatencyBench", "run"]
 
 
 @dataclass(frozen=True)
@@ -41,7 +38,9 @@ class LatencyBench:
     """all, none, PEER or PEER:METHOD."""
     asked: Asked = field(default_factory=Asked)
     target: str | None = None
-    """gRPC address of a sidecar with the same model, profile and dtype; None: this process."""
+    """URL of a sidecar with the same model, profile and dtype, see ``connect``; None: in here."""
+    token: str | None = field(default=None, repr=False)
+    """Bearer token that the sidecar wants."""
 
     def __post_init__(self) -> None:
         """Compare the cache state and the peers."""
@@ -59,7 +58,7 @@ class LatencyBench:
     def _check_target(self) -> None:
         if self.target is None:
             return
-        address_of(self.target)
+        check_url(self.target)
         if self.state != "warm-memory":
             raise ConfigurationError(
                 f"--target {self.target} with a cache that is {self.state}: what a sidecar keeps "
@@ -75,22 +74,6 @@ class LatencyBench:
     def streams(self) -> bool:
         """Whether what a query has read stays for the next, from a cold start."""
         return self.load.stream and self.state == "cold"
-
-
-def check_size(
-    size: str, *, dtype: str = "auto", device: str = "auto", peers: Sequence[str] = ("all",)
-) -> None:
-    """Refuse a synthetic checkpoint that would not fit memory, before it is written.
-
-    Raises ConfigurationError.
-    """
-    from minireranker.bench.peers import available
-    from minireranker.engine.placement import find_device, find_precision
-
-    place = find_device(device)
-    own = str(find_precision(dtype, "bfloat16", place).dtype).removeprefix("torch.")
-    present = {one.peer for one in choose(peers, available()) if one.absence is None}
-    require_memory(Geometry.of_size(size), own, len(present), str(place))
 
 
 def run(bench: LatencyBench, folder: Path, say: Say = lambda line: None) -> dict[str, Any]:

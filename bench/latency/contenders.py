@@ -26,6 +26,11 @@ class Contender:
     """Why it cannot run here, and what to do."""
 
     @property
+    def keeps_prefixes(self) -> bool:
+        """Whether what comes first in a pair stays for the next: so it is in the dense order."""
+        return self.profile == "dense"
+
+    @property
     def name(self) -> str:
         """For people."""
         return f"{self.peer}: {self.method}"

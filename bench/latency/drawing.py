@@ -7,7 +7,9 @@ Importances are random, one a visual token, where there is no embedder to say wh
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -99,9 +101,11 @@ def draw_material(
     """
     folder.mkdir(parents=True, exist_ok=True)
     artist = _Artist(load, folder, limits if importances else None)
-    queries = [artist.item(at, is_query=True) for at in range(load.queries)]
-    documents = [artist.item(at, is_query=False) for at in range(load.documents)]
-    return Material(tuple(queries), tuple(documents), tuple(_candidates(load)))
+    # Pillow lets go of the interpreter while it resizes and compresses.
+    with ThreadPoolExecutor(thread_name_prefix="minireranker-drawing") as pool:
+        queries = pool.map(partial(artist.item, is_query=True), range(load.queries))
+        documents = pool.map(partial(artist.item, is_query=False), range(load.documents))
+        return Material(tuple(queries), tuple(documents), tuple(_candidates(load)))
 
 
 def _candidates(load: LatencyWorkload) -> Iterator[tuple[int, ...]]:

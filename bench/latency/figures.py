@@ -14,6 +14,7 @@ from typing import Any
 from minireranker.bench.quality_chart import INK, MARK, OTHER, drawing_library
 
 from .economy import QUERIES_A_DOCUMENT
+from .wording import seconds
 
 __all__ = ["FIGURES", "Drawing", "draw_figures"]
 
@@ -66,6 +67,16 @@ def _finish(axes: Any) -> None:
             text.set_fontsize(8)
 
 
+def _in_seconds(axis: Any) -> None:
+    """Words as in the tables; between powers of ten only where there are hardly any of those."""
+    from matplotlib.ticker import FuncFormatter, NullFormatter
+
+    low, high = axis.get_view_interval()
+    said = FuncFormatter(lambda value, _: seconds(value))
+    axis.set_major_formatter(said)
+    axis.set_minor_formatter(said if high < 4 * low else NullFormatter())
+
+
 def _all_runs(result: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [run for target in result["targets"] for run in target["runs"]]
 
@@ -80,7 +91,8 @@ def _latencies(axes: Any, result: Mapping[str, Any]) -> bool:
         shares = [(at + 1) / len(samples) for at in range(len(samples))]
         axes.step(samples, shares, where="post", color=colour, label=run["label"])
     axes.set_xscale("log")
-    axes.set_xlabel("seconds")
+    _in_seconds(axes.xaxis)
+    axes.set_xlabel("from its arrival to its answer")
     axes.set_ylabel("share of queries answered")
     axes.set_ylim(0, 1.02)
     axes.legend(loc="lower right")
@@ -107,7 +119,8 @@ def _pairs(axes: Any, result: Mapping[str, Any]) -> bool:
     axes.set_yticks(range(len(bars)), list(bars), parse_math=False)
     axes.set_ylim(len(bars) - 0.5, -0.5)
     axes.set_xscale("log")
-    axes.set_xlabel("seconds a pair: median of the turns, smallest to largest")
+    _in_seconds(axes.xaxis)
+    axes.set_xlabel("a pair: median of the turns, smallest to largest")
     return True
 
 
@@ -170,8 +183,10 @@ def _economy(axes: Any, result: Mapping[str, Any]) -> bool:
         axes.plot(list(costs), list(costs.values()), color=colour, label=name, linewidth=thick)
     axes.set_xscale("log")
     axes.set_yscale("log")
+    _in_seconds(axes.yaxis)
+    axes.set_xticks(QUERIES_A_DOCUMENT, [f"{n:,}" for n in QUERIES_A_DOCUMENT])
     axes.set_xlabel("queries that meet a document")
-    axes.set_ylabel("seconds a pair, reading included")
+    axes.set_ylabel("a pair, reading included")
     axes.legend(loc="best")
     return True
 
@@ -181,7 +196,7 @@ def _median(values: Sequence[float]) -> float:
 
 
 FIGURES: dict[str, Drawing] = {
-    "Seconds a pair, beside peers": _pairs,
+    "Time of a pair, beside peers": _pairs,
     "Latency": _latencies,
     "Where the time goes": _stages,
     "Beneath the roof": _roofline,

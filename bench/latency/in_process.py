@@ -93,6 +93,10 @@ class InProcess:
             "cache": self.reranker.cache.memory.bytes,
         }
 
+    def remarks(self) -> list[str]:
+        """Nothing."""
+        return []
+
     def close(self) -> None:
         """Close the cache."""
         self.reranker.cache.close()

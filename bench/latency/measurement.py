@@ -7,15 +7,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from minireranker import Cache, Reranker
+from minireranker import Reranker
 from minireranker.bench.comparison import Say
 from minireranker.bench.peers import available
 from minireranker.engine.placement import find_device, find_precision
-from minireranker.errors import ConfigurationError
-from minireranker.models import BUILTIN, Checkpoint, resolve
+from minireranker.models import Checkpoint, resolve
 
+from .admission import admit
+from .agreement import References
 from .assembly import model_row, pair_seconds, skeleton, turns_row
 from .bench import LatencyBench
 from .contenders import choose
@@ -23,15 +22,15 @@ from .drawing import Material, draw_material
 from .economy import amortised, with_economy
 from .geometry import Geometry
 from .in_process import InProcess
-from .memory import require_memory
+from .loading import draws_importances, load
 from .modes import Driver
 from .peer_rows import rows
-from .plan import make_plan
-from .reference import References, Unit, our_agreement, read_references
+from .reference import Unit, our_agreement, read_references
 from .roofline import measure_ceilings, query_cost
-from .sidecar import Sidecar
+from .running_peers import Place
 from .target import Target
-from .turns import Place, Turns
+from .targets import connect
+from .turns import ASKED_BY_PICTURE, COLD, HOW, Turns
 
 __all__ = ["Measurement"]
 
@@ -46,15 +45,13 @@ class Measurement:
         self._specs = available()
         self._contenders = choose(bench.peers, self._specs)
         self._path = resolve(str(bench.model))
-        geometry = Geometry.of_checkpoint(self._path)
         device = find_device(bench.device)
         stored = Checkpoint.open(self._path).config.dtype
         dtype = str(find_precision(bench.dtype, stored, device).dtype).removeprefix("torch.")
-        present = {one.peer for one in self._contenders if one.absence is None}
-        self._room = require_memory(geometry, dtype, len(present), str(device))
-        threads, on_gpu = torch.get_num_threads(), device.type == "cuda"
-        self._plan = make_plan(bench.load, geometry, bench.asked, threads=threads, gpu=on_gpu)
-        self._place = Place(self._path, dtype, device.type, threads)
+        model, where = Geometry.of_checkpoint(self._path), {"dtype": dtype, "device": str(device)}
+        fits = self._fits = admit(model, bench.load, bench.asked, self._contenders, **where)
+        self._plan = fits.plan
+        self._place = Place(self._path, dtype, device.type, fits.threads, fits.keep)
         self._units = [Unit(at, self._plan.sample) for at in range(self._plan.units)]
         self._local: InProcess | None = None
         self._target: Target | None = None
@@ -68,7 +65,7 @@ class Measurement:
     def run(self) -> None:
         """Everything, in order."""
         where = self._bench.target
-        remote = self._target = None if where is None else Sidecar(where)
+        remote = self._target = None if where is None else connect(where, self._bench.token)
         local = self._local = self._load()
         target = self._target = remote or local
         material = self._draw(local.reranker)
@@ -100,38 +97,15 @@ class Measurement:
         self._tell(line)
 
     def _load(self) -> InProcess:
-        bench = self._bench
         self._say(f"loading {self._path.name}")
-        on_disk = bench.state == "warm-disk"
-        cache = Cache(self._folder / "entries" if on_disk else None, memory_bytes=self._room)
-        reranker = Reranker.from_pretrained(
-            BUILTIN if str(bench.model) == BUILTIN else self._path,
-            profile=bench.profile,
-            dtype=bench.dtype,
-            device=bench.device,
-            embedder=bench.embedder,
-            cache=cache,
-        )
-        if reranker.profile.template.order == "query-first":
-            cache.close()
-            raise ConfigurationError(
-                f"profile {reranker.profile.name} puts the query first, so nothing of a document "
-                "is cached that could be timed; name one whose template.order is vision-first"
-            )
-        return InProcess(reranker)
+        return load(self._bench, self._path, self._folder / "entries", self._fits.room)
 
     def _draw(self, reranker: Reranker) -> Material:
-        load, profile = self._plan.load, reranker.profile
-        self._say(f"drawing {load.queries} queries and {load.documents} documents")
-        random = profile.keep_ratio < 1 and reranker.embedder is None
-        if random and self._bench.target is not None:
-            raise ConfigurationError(
-                f"profile {profile.name} prunes, and no importances can be sent to a sidecar: "
-                "name the embedder that it has (--embedder), or a profile that keeps everything"
-            )
+        wanted, limits = self._plan.load, reranker.profile.limits
+        self._say(f"drawing {wanted.queries} queries and {wanted.documents} documents")
+        random = draws_importances(self._bench, reranker)
         self.result["model"] = model_row(reranker, self._path.name)
-        media = self._folder / "media"
-        return draw_material(load, media, profile.limits, importances=random)
+        return draw_material(wanted, self._folder / "media", limits, importances=random)
 
     def _read(self, target: Target, material: Material) -> None:
         """Index everything, and ask once: what is lazy is done by then."""
@@ -222,6 +196,12 @@ class Measurement:
         """Put into the result what may be shown: nothing that is timed before the gate."""
         if not self._passed or self._target is None:
             return
+        said = self.result["settings"]["said"]
+        remarks = self._target.remarks()
+        if self._turns is not None and self._turns.ours:
+            remarks += [HOW, *([COLD] if self._turns.cache == "cold" else [])]
+            remarks += [ASKED_BY_PICTURE] if self._plan.load.query == "image" else []
+        said += [line for line in remarks if line not in said]
         runs = self._driver.runs if self._driver is not None else []
         turns, pair = self._turns, None
         if turns is not None and self._references is not None:

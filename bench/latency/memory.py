@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,10 +10,9 @@ from minireranker.errors import ConfigurationError
 
 from .geometry import Geometry
 
-__all__ = ["Needs", "available_memory", "require_memory"]
+__all__ = ["Needs", "available_memory", "item_bytes", "require_memory"]
 
 _ITEM = {"float32": 4, "float64": 8}
-"""Bytes of a number; two in every other dtype."""
 _PROCESS = 2**30
 """Of a process with torch and transformers, before any weight: 0.6 to 1 GiB where it was seen."""
 _CGROUP = Path("/sys/fs/cgroup")
@@ -30,11 +30,11 @@ class Needs:
     """Ours twice: in its own dtype, and in float32."""
 
     @classmethod
-    def of(cls, model: Geometry, dtype: str, peers: int) -> Needs:
-        """``dtype``: of weights; ``peers``: processes, each with the whole model."""
-        own = model.total * _ITEM.get(dtype, 2)
-        wide = model.total * _ITEM["float32"]
-        turns = own + _PROCESS + peers * (own + _PROCESS)
+    def of(cls, model: Geometry, dtype: str, keep: Sequence[int]) -> Needs:
+        """``dtype``: of weights; ``keep``: of each peer's process, what it keeps beside them."""
+        own = model.total * item_bytes(dtype)
+        wide = model.total * item_bytes("float32")
+        turns = own + _PROCESS + len(keep) * (own + _PROCESS) + sum(keep)
         return cls(own + wide + _PROCESS, turns, own + wide + _PROCESS)
 
     @property
@@ -43,24 +43,32 @@ class Needs:
         return max(self.gate, self.turns, self.widest)
 
 
-def require_memory(model: Geometry, dtype: str, peers: int, device: str) -> int:
+def item_bytes(dtype: str) -> int:
+    """Of one number; dtypes of one byte count as two, which is what they are computed in."""
+    return _ITEM.get(dtype, 2)
+
+
+def require_memory(model: Geometry, dtype: str, keep: Sequence[int], device: str) -> int:
     """Bytes left for a cache beside everything else; refuses what does not fit.
 
-    Raises ConfigurationError with the bytes needed and available.
+    ``keep``: see ``Needs.of``. Raises ConfigurationError with the bytes needed and available.
     """
-    free, needs = available_memory(device), Needs.of(model, dtype, peers)
+    free, needs = available_memory(device), Needs.of(model, dtype, keep)
     if free is None:
         return 4 * 2**30
     if needs.most > free:
         advice = "use a smaller checkpoint"
-        if peers and needs.gate <= free:
-            advice = "take fewer peers (--peer none, or one by name), or a smaller checkpoint"
+        if keep and needs.gate <= free:
+            advice = (
+                "take fewer peers (--peer none, or one by name), a smaller sample (--sample, "
+                "--units), or a smaller checkpoint"
+            )
         raise ConfigurationError(
             f"{model.name} needs {needs.most / 2**30:.1f} GiB of memory in {dtype} with "
-            f"{peers} peer(s) ({needs.gate / 2**30:.1f} GiB while scores are compared with the "
+            f"{len(keep)} peer(s) ({needs.gate / 2**30:.1f} GiB while scores are compared with the "
             f"full-sequence model in float32, {needs.turns / 2**30:.1f} GiB with all peers "
-            f"loaded), and {free / 2**30:.1f} GiB are available on {device}: nothing was loaded; "
-            f"{advice}"
+            f"loaded, {sum(keep) / 2**30:.1f} GiB of that for the prefixes they keep), and "
+            f"{free / 2**30:.1f} GiB are available on {device}: nothing was loaded; {advice}"
         )
     return free - needs.most
 

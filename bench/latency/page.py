@@ -11,7 +11,7 @@ from typing import Any
 from minireranker.errors import MissingDependencyError
 
 from .figures import draw_figures
-from .wording import ceilings, seconds, times, verdict
+from .wording import ceilings, pays_from, seconds, times, verdict
 
 __all__ = ["page"]
 
@@ -100,10 +100,15 @@ def _peers(result: Mapping[str, Any]) -> Iterable[str]:
     if not result["peers"]:
         return
     timed = [row for row in result["peers"] if row["seconds_a_pair"]]
-    heads = ("beside", "a pair", "first time", "over ours, same pairs", "over ours, whole list")
-    yield from _table(
-        "Peers, in turns with ours", (*heads, "scores", "pays from"), map(_peer, timed)
-    )
+    ratios = ("over ours, same pairs", "over ours, whole list")
+    heads = ("beside", "a pair", "first time", *ratios, "scores", "pays from")
+    turns = result["turns"]
+    ours: list[list[str]] = []
+    if turns is not None:
+        same, whole = turns["seconds_a_pair"], turns["whole_seconds_a_pair"]
+        each = {"ours, the same pairs": same, "ours, whole list": whole}
+        ours = [[name, seconds(value), *[""] * 5] for name, value in each.items()]
+    yield from _table("Peers, in turns with ours", heads, [*ours, *map(_peer, timed)])
     for row in result["peers"]:
         if row not in timed:
             reason = (row["reason"] or "interrupted before it was timed").splitlines()[0]
@@ -111,15 +116,14 @@ def _peers(result: Mapping[str, Any]) -> Iterable[str]:
 
 
 def _peer(row: Mapping[str, Any]) -> list[str]:
-    agreement, even = row["agreement"], row.get("break_even_queries")
     return [
         row["name"],
         seconds(statistics.median(row["seconds_a_pair"])),
         seconds(statistics.median(row["cold_seconds_a_pair"])),
         times(row["ratio"]),
         times(row["scaled_ratio"]),
-        verdict(agreement),
-        "never" if even is None else f"{even:,} queries a document",
+        verdict(row["agreement"]),
+        pays_from(row),
     ]
 
 
@@ -151,6 +155,10 @@ def _figures(result: Mapping[str, Any]) -> Iterable[str]:
 def _notes(result: Mapping[str, Any]) -> Iterable[str]:
     said = list(result["settings"]["said"])
     said.append(f"percentiles: {result['settings']['percentiles']}")
+    for target in result["targets"]:
+        if target["index"] is not None:
+            each = seconds(target["index"]["seconds_a_document"])
+            said.append(f"{target['name']}: reading a document ahead takes {each}")
     if result["ceilings"] is not None:
         said.append(ceilings(result["ceilings"]))
     if result["model"] is not None:

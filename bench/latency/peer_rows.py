@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .reference import References, Unit
+from .agreement import References
+from .ran import Ran
+from .reference import Unit
 from .statistics import spread
-from .turns import Ran, Turns
+from .turns import Turns
 
 __all__ = ["rows"]
 

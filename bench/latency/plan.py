@@ -15,6 +15,8 @@ __all__ = ["Asked", "Plan", "make_plan"]
 
 _CPU_RATE, _GPU_RATE = 2e11, 2e14
 """FLOP/s assumed: of a CPU thread with bfloat16 products, of a GPU."""
+_CPU_TOKEN, _GPU_TOKEN = 3e-4, 1e-4
+"""Seconds assumed a visual token beside its products: decoding, patches, many small steps."""
 _READING_SECONDS = 120.0
 """Of all documents, at that rate: fewer are read where it would take longer."""
 _ASKED_AGAIN = 3
@@ -22,7 +24,7 @@ _ASKED_AGAIN = 3
 _SHARES = (1.0, 0.5, 0.2, 0.1, 0.05, 0.02)
 _TEXT_TOKENS = 90
 """Of a pair, about: header, words and answer cue."""
-_DEPTHS = ((0.05, (4, 3, 5, 3)), (0.5, (4, 3, 3, 3)), (10.0, (2, 1, 2, 2)))
+_DEPTHS = ((0.2, (4, 3, 7, 3)), (0.5, (4, 3, 3, 3)), (10.0, (2, 1, 2, 2)), (30.0, (2, 1, 2, 1)))
 """Seconds of a whole pair up to which the sample, units, rounds of turns and repeats are these."""
 _LEAST = (2, 1, 1, 1)
 
@@ -62,8 +64,9 @@ def make_plan(
     load: LatencyWorkload, model: Geometry, asked: Asked, *, threads: int, gpu: bool
 ) -> Plan:
     """Fit a workload to a model and a machine. Raises ConfigurationError for counts too low."""
-    rate = _GPU_RATE if gpu else _CPU_RATE * threads
-    seconds = model.pair_flop(load.visual_tokens, _TEXT_TOKENS) / rate
+    rate, token = (_GPU_RATE, _GPU_TOKEN) if gpu else (_CPU_RATE * threads, _CPU_TOKEN)
+    tokens = load.visual_tokens
+    seconds = model.pair_flop(tokens, _TEXT_TOKENS) / rate + token * tokens
     share, said = asked.scale, list[str]()
     if share is None:
         pool = load.documents if load.query == "text" else _ASKED_AGAIN * load.queries
@@ -73,7 +76,7 @@ def make_plan(
             share = 1.0
     fitted, reductions = load.scaled(share)
     if reductions:
-        why = "as asked" if asked.scale is not None else f"{model.name} is large for this machine"
+        why = "as asked" if asked.scale is not None else "so that reading takes minutes here"
         said.append(f"scaled to {share:g} ({why}): {', '.join(reductions)}")
     fitted, reductions = fitted.lowered(
         queries=asked.queries, documents=asked.documents, candidates=asked.candidates

@@ -1,24 +1,17 @@
-"""What a sample of the pairs must score, by the full-sequence model: what every timing hangs on.
-
-Ours has to agree in float32 with the full sequence under the method's masks, within 1e-4 of the
-scores' spread. A peer has to agree with the unmodified model in the order it writes pairs in: its
-error against float32 may be twice the unmodified model's own in the dtype that both compute in,
-plus one rounding; in float32 itself, where that error is nothing, 1e-4 of the spread.
-"""
+"""What a sample of the pairs must score, by the full-sequence model: what every timing hangs on."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from minireranker.bench.comparison import Say
-from minireranker.engine.results import probability
 from minireranker.errors import ConfigurationError
 
+from .agreement import TOLERANCE, References, flat, largest_gap, score_spread
 from .drawing import Material
 
 if TYPE_CHECKING:
@@ -27,10 +20,7 @@ if TYPE_CHECKING:
     from minireranker import Reranker
     from minireranker.bench.oracle import FullSequenceModel
 
-__all__ = ["TOLERANCE", "References", "Unit", "our_agreement", "read_references"]
-
-TOLERANCE = 1e-4
-"""Of the spread of a query's scores: the largest difference to the full sequence in float32."""
+__all__ = ["Unit", "our_agreement", "read_references"]
 
 
 @dataclass(frozen=True)
@@ -39,55 +29,6 @@ class Unit:
 
     query: int
     count: int
-
-
-@dataclass
-class References:
-    """Scores of all units, one list a unit, by the full-sequence model."""
-
-    reduced: list[list[float]]
-    """Under our profile's masks, in float32."""
-    exact: dict[str, list[list[float]]] = field(default_factory=dict)
-    """Of the unmodified model in float32, by the profile whose order and template it has."""
-    own: dict[str, list[list[float]]] = field(default_factory=dict)
-    """The same in the dtype that is measured."""
-    rounding: float = 0.0
-    """Relative: of that dtype."""
-
-    def agreement(
-        self, profile: str, found: Sequence[Sequence[float]], kind: str = "logit"
-    ) -> dict[str, Any]:
-        """How far a peer's scores of the first units are from the unmodified model's.
-
-        ``kind``: logit, or probability, the sigmoid of that; all figures are of the kind. Returns
-        ``difference``, ``tolerance``, ``agrees``, the unmodified model's own ``reference_error``.
-        """
-        exact, own = (_flat(rows[profile][: len(found)]) for rows in (self.exact, self.own))
-        return self._held(exact, own, _flat(found), kind)
-
-    def target_agreement(
-        self, own: Sequence[Sequence[float]], found: Sequence[Sequence[float]]
-    ) -> dict[str, Any]:
-        """The same of a target elsewhere, whose scores have to be ours: ``own``, in its dtype."""
-        return self._held(_flat(self.reduced), _flat(own), _flat(found), "logit")
-
-    def _held(
-        self, exact: list[float], own: list[float], found: list[float], kind: str
-    ) -> dict[str, Any]:
-        rounding = self.rounding * max(map(abs, exact))
-        if kind == "probability":
-            exact, own = ([probability(score) for score in scores] for scores in (exact, own))
-            rounding = self.rounding
-        error = _largest(own, exact)
-        tolerance = max(2 * error + rounding, TOLERANCE * _spread(exact))
-        difference = _largest(found, exact)
-        return {
-            "difference": difference if math.isfinite(difference) else None,
-            "tolerance": tolerance,
-            "agrees": difference <= tolerance,
-            "reference_error": error,
-            "pairs": len(exact),
-        }
 
 
 def read_references(
@@ -143,21 +84,21 @@ def our_agreement(
     wide.cache.close()
     rows = [_scores(reranker, material, unit.query) for unit in units]
     narrow = [row[: unit.count] for row, unit in zip(rows, units, strict=True)]
-    spread = min(map(_spread, rows))
+    spread = min(map(score_spread, rows))
     if not spread > 0:
         raise ConfigurationError(
             "all candidates of a query have the same score, so no error can be seen; use other "
             "weights or a profile with a band"
         )
-    exact = _flat(references.reduced)
-    difference = _largest(_flat(ours), exact) / spread
+    exact = flat(references.reduced)
+    difference = largest_gap(flat(ours), exact) / spread
     return {
         "passed": difference <= TOLERANCE,
         "difference_of_spread": difference if math.isfinite(difference) else None,
         "tolerance": TOLERANCE,
         "spread": spread,
         "pairs": len(exact),
-        "error_in_own_dtype": _largest(_flat(narrow), exact),
+        "error_in_own_dtype": largest_gap(flat(narrow), exact),
     }
 
 
@@ -210,17 +151,3 @@ def _published(
         [model.published_score(view, query, document) for document in documents]
         for query, documents in _asked(material, units)
     ]
-
-
-def _flat(rows: Sequence[Sequence[float]]) -> list[float]:
-    return [float(score) for row in rows for score in row]
-
-
-def _largest(found: Sequence[float], exact: Sequence[float]) -> float:
-    """Not a number where one of them is none: that agrees with nothing."""
-    gaps = [abs(a - b) for a, b in zip(found, exact, strict=True)]
-    return max(gaps) if all(gap == gap for gap in gaps) else float("nan")
-
-
-def _spread(scores: Sequence[float]) -> float:
-    return statistics.pstdev(scores)

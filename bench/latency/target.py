@@ -67,6 +67,9 @@ class Target(Protocol):
     def memory(self) -> dict[str, int | None]:
         """Bytes: ``peak`` of the process, ``gpu_peak``, ``weights``, ``cache``; None: not known."""
 
+    def remarks(self) -> list[str]:
+        """What a reader of its figures has to know, a sentence each."""
+
     def close(self) -> None:
         """Give everything back."""
 

@@ -1,82 +1,64 @@
 """Ours and every peer on the same pairs, in turns, so that what drifts on a machine hits all alike.
 
-A turn is one unit of work (a query and a sample of its candidates) by each contender. A ratio is of
-one turn: a contender's seconds over ours. Ours is timed on the sample, and on the whole list, which
-no peer could be asked in reasonable time: that second ratio is of seconds a pair, scaled. Each unit
-is scored once before any timing: that says whether scores agree, and leaves a peer that keeps
-prefixes with warm ones. A peer's seconds are its own clock's, from a request read to its scores
-known: what passes between the processes is not held against it.
+A turn is one unit of work (a query and a sample of its candidates) by each contender; who begins
+changes from turn to turn, so that nobody always follows the same one. A ratio is of one turn: a
+contender's seconds over ours. Ours is timed on the sample, and on the whole list, which no peer
+could be asked in reasonable time: that second ratio is of seconds a pair, scaled. A peer's seconds
+are its own clock's, from a request read to its scores known: what passes between the processes is
+not held against it.
+
+Each unit is scored once before any timing: that says whether scores agree, and leaves a peer that
+keeps prefixes with warm ones. Then everybody works once for nothing: memory is touched, code paths
+are known. Before each piece of work there is a pause, for the threads of the one before to stop
+spinning; and what takes less than a tenth of a second is done several times, of which the median
+counts, for one call of it says more about the scheduler than about who works.
 """
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from minireranker.bench.comparison import Say
 
 from .contenders import Contender
 from .drawing import Material
+from .ran import Ran
 from .reference import Unit
+from .running_peers import Place, RunningPeers
 from .target import Target
 
 if TYPE_CHECKING:
-    from minireranker.bench.peers import PeerProcess, PeerScores, PeerSpec
+    from minireranker.bench.peers import PeerSpec
 
-__all__ = ["Place", "Ran", "Turns"]
+__all__ = ["ASKED_BY_PICTURE", "COLD", "HOW", "Turns"]
 
-
-@dataclass(frozen=True)
-class Place:
-    """What every contender computes with."""
-
-    model: Path
-    dtype: str
-    """Of weights and arithmetic: float32 or bfloat16."""
-    device: str
-    threads: int
-
-
-@dataclass
-class Ran:
-    """What a contender did; seconds are of whole units."""
-
-    contender: Contender
-    scores: list[list[float]] = field(default_factory=list)
-    kind: str = "logit"
-    cold: list[float] = field(default_factory=list)
-    """Of each unit, when it was scored for the first time."""
-    seconds: list[float] = field(default_factory=list)
-    """One a turn, in the order of the turns."""
-    ratios: list[float] = field(default_factory=list)
-    """To ours, on the same pairs."""
-    scaled_ratios: list[float] = field(default_factory=list)
-    """Seconds a pair, to ours over the whole list."""
-    peak_memory: int | None = None
-    failure: str | None = None
-    interpreter: str = "none"
-    """Whose: its own environment, this interpreter, or none."""
-    loaded: dict[str, Any] = field(default_factory=dict)
-    """What the peer said of itself: ``versions``, ``load_s``."""
-
-    prefixes: dict[str, int] | None = None
-    """First segments ``computed`` and ``reused`` in the turns; None: the peer does not tell."""
-
-    def count_prefixes(self, answer: PeerScores) -> None:
-        """Add what a turn has told."""
-        told = {"computed": answer.prefixes_computed, "reused": answer.prefixes_reused}
-        if None not in told.values():
-            before = self.prefixes or {}
-            self.prefixes = {n: before.get(n, 0) + (more or 0) for n, more in told.items()}
-
-    def take(self, answer: PeerScores) -> float:
-        """Note the memory; returns the seconds."""
-        self.peak_memory = max(self.peak_memory or 0, answer.peak_memory)
-        return answer.seconds
+HOW = (
+    "in turns: who begins changes from turn to turn, after one turn that is not timed; what takes "
+    "under 0.1 s is done three or five times, of which the median counts; a ratio is the median of "
+    "the turns', in brackets their smallest and largest"
+)
+"""For readers of the figures."""
+COLD = (
+    "in turns ours reads every candidate anew (--cache cold), and a peer that keeps prefixes has "
+    "them: what it takes without is its first time, and that is what to hold beside ours"
+)
+"""The same, of a cold cache."""
+ASKED_BY_PICTURE = (
+    "in turns ours reads the picture that asks anew, as that of a new query, and a peer that keeps "
+    "prefixes has it from an earlier turn: what it takes without is its first time"
+)
+"""The same, of queries that are images."""
+_PAUSE = 0.01
+"""Seconds: OpenMP's threads spin for one to five thousandths after their work."""
+_CALLS = ((0.1, 1), (0.03, 3), (0.0, 5))
+"""Calls a turn of what takes so many seconds or more."""
+_WARM = 1.0
+"""Seconds of work from which a first time changes nothing that could be seen."""
+_OURS, _WHOLE = "ours", "ours, whole list"
 
 
 class Turns:
@@ -92,8 +74,9 @@ class Turns:
     ) -> None:
         """``cache``: where ours finds its candidates, see CACHES."""
         self._target, self._material, self._units = target, material, units
-        self._cache, self._say = cache, say
-        self._running: dict[str, PeerProcess] = {}
+        self.cache, self._say = cache, say
+        self._peers = RunningPeers(material, say)
+        self._calls: dict[str, int] = {}
         self.ran: dict[str, Ran] = {}
         self.ours: list[float] = []
         """Seconds of each turn, on the sampled pairs."""
@@ -113,11 +96,13 @@ class Turns:
         self.ran = {one.name: Ran(one, failure=one.absence) for one in contenders}
         with ExitStack() as stack:
             for name in dict.fromkeys(one.peer for one in contenders if one.absence is None):
-                self._start(stack, specs[name], place)
+                mine = [ran for ran in self._able() if ran.contender.peer == name]
+                self._peers.start(stack, specs[name], place, mine)
             for ran in self._able():
                 self._first(ran)
             if not self._able():
                 return
+            self._warm_up()
             for number in range(repeats):
                 self._say(f"in turns, round {number + 1} of {repeats}")
                 for at in range(len(self._units)):
@@ -126,72 +111,74 @@ class Turns:
     def _able(self) -> list[Ran]:
         return [ran for ran in self.ran.values() if ran.failure is None]
 
-    def _start(self, stack: ExitStack, spec: PeerSpec, place: Place) -> None:
-        from minireranker.bench.peers import PeerError, PeerProcess
-
-        mine = [ran for ran in self._able() if ran.contender.peer == spec.name]
-        self._say(f"{spec.name}: starting it")
-        try:
-            process = stack.enter_context(PeerProcess(spec, self._say))
-            methods = [ran.contender.method for ran in mine]
-            told = process.load(place.model, place.dtype, place.device, place.threads, methods)
-        except PeerError as error:
-            for ran in mine:
-                ran.failure = f"failed: {error}"
-            return
-        self._running[spec.name] = process
-        for ran in mine:
-            ran.loaded = told
-            ran.interpreter = "its own environment" if spec.in_venv else "this interpreter"
-
     def _first(self, ran: Ran) -> None:
         """Every unit once: its scores, and what that costs when nothing is kept."""
         self._say(f"{ran.contender.name}: scoring {len(self._units)} units, to compare")
         for unit in self._units:
-            answer = self._ask(ran, unit)
+            answer = self._peers.ask(ran, unit)
             if answer is None:
                 return
             ran.scores.append(list(answer.scores))
             ran.kind = answer.kind
             ran.cold.append(ran.take(answer))
 
+    def _warm_up(self) -> None:
+        """Everybody once, untimed; how long that takes says how many calls a turn has."""
+        self._say("in turns, once untimed")
+        for name in self._names():
+            ran = self.ran.get(name)
+            if ran is not None and not ran.contender.keeps_prefixes and min(ran.cold) >= _WARM:
+                continue
+            seconds = self._once(name, self._units[0])
+            if seconds is not None:
+                self._calls[name] = next(calls for least, calls in _CALLS if seconds >= least)
+
     def _turn(self, at: int) -> None:
-        unit = self._units[at]
-        ours = self._ours(unit, unit.count)
-        whole = self._ours(unit, None)
+        """What is interrupted midway is no turn."""
+        names, unit = self._names(), self._units[at]
+        first = len(self.ours) % len(names)
+        found = {name: self._seconds(name, unit) for name in names[first:] + names[:first]}
+        ours, whole = found[_OURS], found[_WHOLE]
+        assert ours is not None, "ours raises"
+        assert whole is not None, "ours raises"
         listed = len(self._material.candidates[unit.query])
         self.ours.append(ours)
         self.whole.append(whole)
         self.turn_units.append(at)
         for ran in self._able():
-            answer = self._ask(ran, unit)
-            if answer is None:
-                continue
-            seconds = ran.take(answer)
+            seconds = found[ran.contender.name]
+            assert seconds is not None, "else it would have failed"
             ran.seconds.append(seconds)
-            ran.count_prefixes(answer)
             ran.ratios.append(seconds / ours)
             ran.scaled_ratios.append((seconds / unit.count) / (whole / listed))
 
+    def _names(self) -> list[str]:
+        return [_OURS, _WHOLE, *(ran.contender.name for ran in self._able())]
+
+    def _seconds(self, name: str, unit: Unit) -> float | None:
+        """Of a contender's work: the median of its calls; None where it failed."""
+        time.sleep(_PAUSE)
+        found = []
+        for _ in range(self._calls.get(name, 1)):
+            seconds = self._once(name, unit)
+            if seconds is None:
+                return None
+            found.append(seconds)
+        return statistics.median(found)
+
+    def _once(self, name: str, unit: Unit) -> float | None:
+        if name in (_OURS, _WHOLE):
+            return self._ours(unit, unit.count if name == _OURS else None)
+        ran = self.ran[name]
+        answer = self._peers.ask(ran, unit)
+        if answer is None:
+            return None
+        ran.count_prefixes(answer)
+        return ran.take(answer)
+
     def _ours(self, unit: Unit, count: int | None) -> float:
         names = self._material.names(unit.query, count)
-        self._target.settle(self._cache)
+        self._target.settle(self.cache)
         start = time.perf_counter()
         self._target.rank(self._material.queries[unit.query], names)
         return time.perf_counter() - start
-
-    def _ask(self, ran: Ran, unit: Unit) -> PeerScores | None:
-        """None where the peer failed; it is out of the following turns, and says why."""
-        from minireranker.bench.peers import PeerError
-
-        query = self._material.queries[unit.query].wire()
-        documents = [item.wire() for item in self._material.listed(unit.query, unit.count)]
-        process = self._running[ran.contender.peer]
-        try:
-            answer = process.score(ran.contender.method, query, documents, None)
-            if len(answer.scores) != len(documents):
-                raise PeerError(f"{len(answer.scores)} scores for {len(documents)} documents")
-        except PeerError as error:
-            ran.failure = f"failed: {error}"
-            return None
-        return answer

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["ceilings", "seconds", "times", "verdict"]
+__all__ = ["ceilings", "pays_from", "seconds", "times", "verdict"]
 
 
 def seconds(value: float) -> str:
@@ -32,6 +32,19 @@ def verdict(agreement: Mapping[str, Any]) -> str:
     if agreement["agrees"]:
         return f"agree ({difference:.1e})"
     return f"disagrees by {difference:.3g}"
+
+
+def pays_from(row: Mapping[str, Any]) -> str:
+    """How many queries have to meet a document for reading it ahead to pay beside that peer.
+
+    Nothing where that was not asked: from a cold cache nothing is read ahead.
+    """
+    if "break_even_queries" not in row:
+        return ""
+    queries = row["break_even_queries"]
+    if queries is None:
+        return "never"
+    return f"{queries:,} queries" if queries != 1 else "1 query"
 
 
 def ceilings(found: Mapping[str, Any]) -> str:

@@ -4,18 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import signal
-import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
-from .channel import Channel
+from .child import Child
 from .failure import PeerError
 from .scores import PeerScores
 from .spec import PeerSpec
@@ -23,15 +17,6 @@ from .spec import PeerSpec
 __all__ = ["PeerProcess"]
 
 _LOG = logging.getLogger(__name__)
-_LAST_BYTES = 2_000
-"""Of a peer's stderr that an error shows."""
-_PATIENCE = 2.0
-"""Seconds a peer has for ending by itself."""
-_OFFLINE = {
-    "HF_HUB_OFFLINE": "1",
-    "TRANSFORMERS_OFFLINE": "1",
-    "TOKENIZERS_PARALLELISM": "false",
-}
 
 
 class PeerProcess:
@@ -57,36 +42,18 @@ class PeerProcess:
             raise PeerError(f"peer {spec.name} is {spec.absence}")
         self.spec, self.time_limit = spec, time_limit
         self._say = log or _LOG.info
-        with ExitStack() as held:
-            self._errors = held.enter_context(tempfile.TemporaryFile())
-            self._process = self._started([str(spec.python), *spec.arguments])
-            self._held = held.pop_all()
-        assert self._process.stdin is not None, "a pipe was asked for"
-        assert self._process.stdout is not None, "a pipe was asked for"
-        self._channel = Channel(self._process.stdout.fileno(), self._process.stdin.fileno())
+        try:
+            self._child = Child([str(spec.python), *spec.arguments])
+        except OSError as error:
+            raise PeerError(
+                f"peer {spec.name}: {spec.python} does not start ({error.strerror}); remove its "
+                f"folder and run `minireranker bench peers install {spec.name}`"
+            ) from error
 
     @property
     def pid(self) -> int:
         """Of the process; also of the process group of all it starts."""
-        return self._process.pid
-
-    def _started(self, command: Sequence[str]) -> subprocess.Popen[bytes]:
-        try:
-            return subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=self._errors,
-                env=os.environ | _OFFLINE,
-                bufsize=0,
-                start_new_session=True,  # so that all it starts can be ended with it
-            )
-        except OSError as error:
-            name = self.spec.name
-            raise PeerError(
-                f"peer {name}: {command[0]} does not start ({error.strerror}); remove its folder "
-                f"and run `minireranker bench peers install {name}`"
-            ) from error
+        return self._child.pid
 
     def load(
         self,
@@ -141,7 +108,8 @@ class PeerProcess:
             return PeerScores.read(answer, len(documents))
         except (KeyError, TypeError, ValueError) as error:
             raise PeerError(
-                f"peer {self.spec.name}: its answer to score is unusable ({error}){self._words()}"
+                f"peer {self.spec.name}: its answer to score is unusable ({error})"
+                f"{self._child.last_words()}"
             ) from error
 
     def _known(self, method: str) -> str:
@@ -153,11 +121,11 @@ class PeerProcess:
     def _ask(self, **request: Any) -> dict[str, Any]:
         """One request, one answer; where none comes that can be read, the peer is ended."""
         op, deadline = request["op"], time.monotonic() + self.time_limit
-        if self._errors.closed:
+        if self._child.closed:
             raise PeerError(f"peer {self.spec.name} has ended: start another")
         try:
-            self._channel.send(json.dumps(request).encode(), deadline)
-            line = self._channel.receive(deadline)
+            self._child.channel.send(json.dumps(request).encode(), deadline)
+            line = self._child.channel.receive(deadline)
             answer = None if line is None else json.loads(line)
         except TimeoutError as error:
             less = f"gave no answer to {op} within {self.time_limit:g} s and was ended; "
@@ -171,52 +139,25 @@ class PeerProcess:
         if not isinstance(answer, dict):
             raise self._end(f"answered {op} with what is no JSON object and was ended")
         if "error" in answer:
-            _LOG.debug("peer %s: %s failed%s", self.spec.name, op, self._words())
+            _LOG.debug("peer %s: %s failed%s", self.spec.name, op, self._child.last_words())
             raise PeerError(f"peer {self.spec.name}: {op} failed: {answer['error']}")
         return answer
 
     def _end(self, what: str) -> PeerError:
         """End the process; returns the error that says why."""
-        self._stop(patience=0.5)
-        error = PeerError(
-            f"peer {self.spec.name} {what} (code {self._process.returncode}){self._words()}"
-        )
+        code = self._child.stop(patience=0.5)
+        error = PeerError(f"peer {self.spec.name} {what} (code {code}){self._child.last_words()}")
         self.close()
         return error
 
-    def _words(self) -> str:
-        """The end of its stderr, to be put behind a message."""
-        # Not by seeking: the peer writes where the file stands.
-        size = os.fstat(self._errors.fileno()).st_size
-        found = os.pread(self._errors.fileno(), _LAST_BYTES, max(size - _LAST_BYTES, 0))
-        text = found.decode(errors="replace").strip()
-        return f"; its last words:\n{text}" if text else "; it wrote nothing to stderr"
-
     def close(self) -> None:
         """End the process, however it is; again is nothing."""
-        if not self._errors.closed:
-            self._stop(_PATIENCE)
-            self._held.close()
-
-    def _stop(self, patience: float) -> None:
-        for pipe in (self._process.stdin, self._process.stdout):
-            assert pipe is not None, "both were asked for"
-            pipe.close()
-        try:
-            self._process.wait(patience)
-        except subprocess.TimeoutExpired:
-            os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
+        self._child.close()
 
     def __enter__(self) -> PeerProcess:
         """The process itself."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """Close."""
         self.close()

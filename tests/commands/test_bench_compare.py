@@ -64,6 +64,17 @@ def test_it_fails_where_the_whole_interval_is_slower(
     assert "ours: one after the other, warm-memory" in found.stdout
 
 
+def test_a_peer_that_is_slower_fails_nothing(tmp_path: Path) -> None:
+    one, two = result(1.0), result(1.0)
+    row = {"name": "them: pairs", "peer": "them", "versions": {}}
+    one["peers"] = [row | {"seconds_a_pair": [1.0, 1.01, 1.02]}]
+    two["peers"] = [row | {"seconds_a_pair": [9.0, 9.01, 9.02]}]
+    found = compare(tmp_path, one, two, "--fail-above", "5")
+    assert found.exit_code == 0, found.output
+    assert "them: pairs" in found.stdout
+    assert "slower by more" not in found.stdout
+
+
 def test_what_differs_is_said(tmp_path: Path) -> None:
     found = compare(tmp_path, result(1.0), result(1.0, candidates=2))
     assert found.exit_code == 0

@@ -53,6 +53,31 @@ def test_only_what_both_have_is_compared(result: dict[str, Any]) -> None:
     assert "transformers: prefix" in names
 
 
+def test_what_only_one_has_is_said(result: dict[str, Any]) -> None:
+    fewer = copy.deepcopy(result)
+    run = fewer["targets"][0]["runs"].pop(0)
+    gone = fewer["peers"].pop(0)["name"]
+    name = f"{fewer['targets'][0]['name']}: {run['label']}, warm-memory"
+    assert differences(result, fewer) == [f"only the first has {name}; {gone}"]
+    assert differences(fewer, result) == [f"only the second has {name}; {gone}"]
+
+
+def test_other_versions_are_said(result: dict[str, Any]) -> None:
+    other = copy.deepcopy(result)
+    other["machine"]["torch"] = "9.9"
+    other["model"]["profile"] = "wide"
+    other["peers"][1]["versions"]["transformers"] = "1.0"
+    said = differences(result, other)
+    assert any(line.startswith("torch differs: 2.") for line in said)
+    assert "profile differs: half and wide" in said
+    assert any(line.startswith("peer transformers differs: ") for line in said)
+
+
+def test_peers_are_told_from_ours(result: dict[str, Any]) -> None:
+    theirs = {each.name for each in compare(result, result) if not each.is_ours}
+    assert theirs == {"transformers: pairs", "transformers: prefix"}
+
+
 def test_what_differs_is_said(result: dict[str, Any]) -> None:
     other = copy.deepcopy(result)
     other["workload"]["candidates"] = 7

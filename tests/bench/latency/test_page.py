@@ -17,7 +17,7 @@ import pytest
 from minireranker.bench.latency.csv_rows import csv_text
 from minireranker.bench.latency.figures import FIGURES, draw_figures
 from minireranker.bench.latency.page import page
-from minireranker.bench.latency.wording import seconds, times, verdict
+from minireranker.bench.latency.wording import pays_from, seconds, times, verdict
 
 
 class Reader(HTMLParser):
@@ -65,7 +65,7 @@ def test_the_figures_take_the_ink_of_the_page(result: dict[str, Any]) -> None:
         assert svg.startswith("<svg")
         assert "currentColor" in svg
         assert "#000000" not in svg.replace("fill: #000000; stroke: #000000", "")
-    assert "transformers: pairs" in found["Seconds a pair, beside peers"]
+    assert "transformers: pairs" in found["Time of a pair, beside peers"]
     assert draw_figures(result) == found, "the same result draws the same"
 
 
@@ -141,3 +141,16 @@ def test_ratios_and_verdicts_are_said() -> None:
     assert verdict({"difference": 0.012, "agrees": True}) == "agree (1.2e-02)"
     assert verdict({"difference": 3.4, "agrees": False}) == "disagrees by 3.4"
     assert verdict({"difference": None, "agrees": False}) == "no numbers"
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({}, ""),
+        ({"break_even_queries": None}, "never"),
+        ({"break_even_queries": 1}, "1 query"),
+        ({"break_even_queries": 1200}, "1,200 queries"),
+    ],
+)
+def test_when_it_pays_is_said(row: dict[str, int | None], said: str) -> None:
+    assert pays_from(row) == said

@@ -31,13 +31,25 @@ def test_a_large_one_on_two_threads_does_less_and_says_so() -> None:
     assert found.load.documents < 100
     assert found.load.listed == found.load.documents
     assert f"documents 100 -> {found.load.documents}" in found.said[0]
-    assert "synthetic-2b is large for this machine" in found.said[0]
+    assert "so that reading takes minutes here" in found.said[0]
     assert found.sample * found.units <= 4
     more = plan("2b", threads=64)
     assert more.load.documents > found.load.documents
     assert plan("2b", "msrvtt").load.documents < found.load.documents
     gpu = make_plan(find_workload("msrvtt"), Geometry.of_size("2b"), Asked(), threads=2, gpu=True)
     assert gpu.load.documents == 100
+
+
+def test_pictures_take_time_that_no_product_explains() -> None:
+    """A tiny model reads a page no faster than its pixels are decoded."""
+    stream = plan("tiny", "reuse-stream")
+    assert stream.load.documents < 999
+    assert stream.load.queries == 100
+    assert stream.load.queries * stream.load.listed / stream.load.documents == pytest.approx(
+        10, 0.1
+    )
+    rounds = [plan("tiny", name).rounds for name in ("coco-t2i", "visual-documents")]
+    assert rounds[0] > rounds[1]
 
 
 def test_what_is_asked_for_is_done() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minireranker.bench.peers import programs
@@ -43,6 +43,7 @@ def test_programs_import_nothing_of_ours() -> None:
             assert not any(name.startswith("minireranker") for name in names), file
 
 
+@settings(deadline=None)
 @given(lengths=st.lists(st.integers(1, 9), min_size=1, max_size=4), new=st.integers(1, 3))
 def test_what_is_kept_comes_before_what_is_new_and_stays(lengths: list[int], new: int) -> None:
     rows = [kept(length) for length in lengths]

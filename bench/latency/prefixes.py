@@ -1,0 +1,50 @@
+"""How much room a peer gets for the first segments it keeps: enough that none has to go.
+
+A peer that reuses prefixes is the strong baseline only while they stay. So all of the sample's get
+room, by their layers' full depth, once for each of its ways that keeps them; and one longest pair,
+for an engine that takes what it computes with from the same room.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .contenders import Contender
+from .geometry import Geometry
+from .memory import item_bytes
+from .plan import Plan
+from .workload import LatencyWorkload
+
+__all__ = ["kept_bytes", "prefix_tokens_at_most"]
+
+_HEADER_TOKENS = 256
+"""More than a header, an instruction and a second segment have."""
+_WORD_TOKENS, _STAMP_TOKENS = 8, 12
+"""More than a word has, and what stands before and after a video's temporal patch."""
+_LEAST_FRAME = 192
+"""More than two small frames have once they were enlarged to 131 072 pixels."""
+_LONGEST_PAIR = 10_240
+"""Tokens: the published limit."""
+
+
+def kept_bytes(
+    contenders: Sequence[Contender], plan: Plan, model: Geometry, dtype: str
+) -> dict[str, int]:
+    """By peer, of those that can run here; 0 for one that keeps nothing."""
+    token = model.kept_numbers * item_bytes(dtype)
+    # A query that is an image comes first, and its captions share it.
+    count = plan.units * (1 if plan.load.query == "image" else plan.sample)
+    kept = count * prefix_tokens_at_most(plan.load)
+    found = {one.peer: 0 for one in contenders if one.absence is None}
+    for one in contenders:
+        if one.peer in found and one.keeps_prefixes:
+            found[one.peer] += token * (kept + (0 if found[one.peer] else _LONGEST_PAIR))
+    return found
+
+
+def prefix_tokens_at_most(load: LatencyWorkload) -> int:
+    """Of a first segment: an upper bound, from counts alone."""
+    words = load.query_words if load.query == "image" else load.document_words
+    patches = -(-load.frames // 2) if load.document == "video" else 0
+    visual = max(load.visual_tokens, _LEAST_FRAME * patches)
+    return visual + _STAMP_TOKENS * patches + _WORD_TOKENS * words + _HEADER_TOKENS

@@ -16,7 +16,7 @@ ANSWERS := $(BIN)/python -c \
 BENCH_SIZE ?= 2b
 BENCH_OUT ?= bench/results/engine-$(BENCH_SIZE)-cpu.json
 
-.PHONY: dev demo test lint wheel bench bench-speed bench-cache bench-retrieval bench-quality builtin stress clean
+.PHONY: dev demo test lint wheel bench bench-speed bench-latency bench-serving bench-cache bench-retrieval bench-quality builtin stress clean
 
 dev: $(VENV)/.installed
 
@@ -61,6 +61,18 @@ bench-speed: dev
 		--out bench/results/precision-2b-cpu.json
 	$(BIN)/minireranker bench scaling --size 2b --repeats 1 \
 		--out bench/results/scaling-2b-cpu.json --png bench/results/scaling-2b-cpu.png
+
+# Beside every peer that `minireranker bench peers install` has put here; photographs take ten
+# minutes on two cores, videos three quarters of an hour.
+bench-latency: dev
+	$(BIN)/minireranker bench latency --workload coco-t2i --size 2b \
+		--out bench/results/latency-coco-t2i-2b-cpu.json
+	$(BIN)/minireranker bench latency --workload msrvtt --size 2b \
+		--out bench/results/latency-msrvtt-2b-cpu.json
+
+# 64 clients for five minutes at twice what the server can do.
+bench-serving: dev
+	$(BIN)/minireranker bench serving --out bench/results/serving-builtin-cpu.json
 
 # Codecs on 2B with a few queries, on the small models with many; reads from the disk that `.` is on.
 bench-cache: dev

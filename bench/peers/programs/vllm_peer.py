@@ -23,6 +23,8 @@ from .wire import versions
 
 MOST_TOKENS = 10_240
 """Of a pair: the published limit."""
+BLOCKS_TOKENS = 512
+"""Of the room that is kept, what may be unused in its blocks."""
 MOST_IMAGES = 8
 """A pair."""
 
@@ -55,7 +57,7 @@ class Peer:
             hf_overrides=_as_reranker(config),
             enable_prefix_caching=True,
             kv_cache_memory_bytes=request["keep_bytes"],
-            max_model_len=MOST_TOKENS,
+            max_model_len=_longest(config["text_config"], request),
             limit_mm_per_prompt={"image": MOST_IMAGES, "video": 1},
             skip_mm_profiling=True,
             enforce_eager=on_cpu,  # compiling would take minutes on a CPU
@@ -100,6 +102,15 @@ def _check_heads(text: dict[str, Any]) -> None:
             f"on CPUs vLLM has no attention for heads of {head}: run it on another checkpoint, "
             "such as --model builtin"
         )
+
+
+def _longest(text: dict[str, Any], request: dict[str, Any]) -> int:
+    """Tokens of the longest pair: as many as there is room for, since vLLM wants room for one."""
+    head = text.get("head_dim") or text["hidden_size"] // text["num_attention_heads"]
+    numbers = 2 * text["num_hidden_layers"] * text["num_key_value_heads"] * head
+    item = 4 if request["dtype"] == "float32" else 2
+    room = request["keep_bytes"] // (numbers * item) - BLOCKS_TOKENS
+    return max(1, min(MOST_TOKENS, room))
 
 
 def _as_reranker(config: dict[str, Any]) -> dict[str, Any]:

@@ -23,7 +23,7 @@ WHOLE = Contender("t", "pairs", "dense-query-first")
 KEPT = Contender("t", "prefix", "dense")
 TOGETHER = Contender("t", "prefix-batched", "dense")
 PAGES = workloads()["visual-documents"]
-LONGEST = 10_240
+BLOCKS = 1_024
 
 
 def plan(load: LatencyWorkload) -> Plan:
@@ -45,14 +45,15 @@ def test_a_checkpoint_has_what_its_size_says(tiny: Path) -> None:
 
 def test_every_way_that_keeps_prefixes_gets_room_for_all_of_the_sample() -> None:
     model, token = Geometry.of_size("2b"), 114_688
-    pages = 12 * prefix_tokens_at_most(PAGES)
+    page = prefix_tokens_at_most(PAGES)
+    pages = 12 * page
     assert pages > 12 * PAGES.visual_tokens
     one, two = (
         kept_bytes(contenders, plan(PAGES), model, "bfloat16")["t"]
         for contenders in ([WHOLE, KEPT], [WHOLE, KEPT, TOGETHER])
     )
-    assert one == token * (pages + LONGEST)
-    assert two == token * (2 * pages + LONGEST)
+    assert one == token * (pages + page + BLOCKS)
+    assert two == token * (2 * pages + page + BLOCKS)
     assert kept_bytes([KEPT], plan(PAGES), model, "float32")["t"] == 2 * one
 
 
@@ -65,7 +66,7 @@ def test_who_keeps_nothing_or_is_absent_gets_none() -> None:
 def test_captions_share_the_picture_that_asks() -> None:
     load = workloads()["coco-i2t"]
     found = kept_bytes([KEPT], plan(load), Geometry.of_size("2b"), "bfloat16")["t"]
-    assert found == 114_688 * (3 * prefix_tokens_at_most(load) + LONGEST)
+    assert found == 114_688 * (4 * prefix_tokens_at_most(load) + BLOCKS)
 
 
 @pytest.mark.parametrize(

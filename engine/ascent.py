@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 
 from minireranker.cache import PrefixEntry, SuffixEntry
+from minireranker.kernels.sending import sent
 from minireranker.models.qwen3_vl import NormRope, Projected, Qwen3VL, pad_rows
 from minireranker.models.qwen3_vl.decoder import Attend
-from minireranker.models.qwen3_vl.sending import sent
 
 from .prefix import Band
 

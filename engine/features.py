@@ -16,10 +16,11 @@ import torch
 from numpy.typing import NDArray
 
 from minireranker.cache import Cache, FeatureEntry, Namespace
+from minireranker.kernels.sending import sent
 from minireranker.models.qwen3_vl import Qwen3VL
-from minireranker.models.qwen3_vl.sending import sent
 
 from .draft import Segment
+from .passes import passes
 from .pixels import TEMPORAL, Visual
 from .work import Meter
 
@@ -97,7 +98,7 @@ class FeatureReader:
         entries = [self._room(len(kept)) for _, kept in wanted]
         filled = [0] * len(wanted)
         pieces = [_Piece(at, *part) for at, whole in enumerate(wanted) for part in _pieces(*whole)]
-        for group in _grouped(pieces):
+        for group in passes(pieces, lambda piece: piece.visual.tokens * 4, PATCH_BUDGET):
             for piece, features in zip(group, self._encode(group), strict=True):
                 start = filled[piece.of]
                 filled[piece.of] = stop = start + len(piece.kept)
@@ -156,20 +157,6 @@ def _pieces(visual: Visual, kept: NDArray[np.int64]) -> list[Kept]:
         first, last = np.searchsorted(kept, (start * tokens, (start + step) * tokens))
         parts.append((part, kept[first:last] - start * tokens))
     return parts
-
-
-def _grouped(pieces: Sequence[_Piece]) -> list[list[_Piece]]:
-    """Neighbours together while they fit the patch budget."""
-    groups: list[list[_Piece]] = []
-    patches = 0
-    for piece in pieces:
-        size = piece.visual.tokens * 4
-        if not groups or patches + size > PATCH_BUDGET:
-            groups.append([])
-            patches = 0
-        groups[-1].append(piece)
-        patches += size
-    return groups
 
 
 def joined(parts: Sequence[FeatureEntry]) -> FeatureEntry:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from minireranker.kernels.band_attention.schedule import bucket
+from minireranker.kernels.sending import staged
 from minireranker.models.qwen3_vl import Qwen3VL
 from minireranker.models.qwen3_vl.decoder import ROW_TILE
 
@@ -75,9 +76,7 @@ class Fixed:
             if kept is not None and found is not None:
                 kept[:used].copy_(found)
         numbers = torch.from_numpy(np.concatenate([*self._places(batch), table]))
-        if self._numbers.is_cuda:
-            numbers = numbers.pin_memory()
-        self._numbers.copy_(numbers, non_blocking=True)
+        self._numbers.copy_(staged(numbers, self._numbers.device), non_blocking=True)
 
     def _places(self, batch: Batch) -> list[NDArray[np.int64]]:
         """Padding repeats the first row."""

@@ -50,7 +50,7 @@ class Graphs:
     def __init__(self, model: Qwen3VL, band: Band) -> None:
         """The model is on a CUDA device, where the backend "triton" runs."""
         self._model, self._band = model, band
-        self._pool = _cuda.graph_pool_handle()
+        self._pool, self._done = _cuda.graph_pool_handle(), _cuda.Event()
         self._lock = threading.Lock()
         self._passes: OrderedDict[Hashable, _Pass] = OrderedDict()
         self._noted: OrderedDict[Hashable, None] = OrderedDict()
@@ -70,14 +70,20 @@ class Graphs:
         key = (id(header), room, schedule.signature)
         with self._lock:
             found = self._passes.get(key)
-            if found is None:
-                if not self._is_known(key):
-                    return None
+            if found is None and self._is_known(key):
                 found = self._recorded(key, header, batch, schedule, room)
             if found is None:
                 return None
             self._passes.move_to_end(key)
-            return found.scores(batch, schedule)
+            return self._run(found, batch, schedule)
+
+    def _run(self, found: _Pass, batch: Batch, schedule: Schedule) -> Tensor:
+        stream = _cuda.current_stream(self._model.device)
+        # All passes work on the memory of one pool: another stream may be at it, with any of them.
+        stream.wait_event(self._done)
+        scores = found.scores(batch, schedule)
+        self._done.record(stream)
+        return scores
 
     def _schedule(self, batch: Batch, stacks: list[Stack], header: Header, room: Room) -> Schedule:
         return schedule_of(
@@ -130,21 +136,16 @@ class _Pass:
         self._fixed.fill(batch, schedule.array)
         self._prepared = Prepared(schedule, self._fixed.table)
         attend = attend_prepared(self._prepared, header, band)
-        self._done, self._graph = _cuda.Event(), _cuda.CUDAGraph()
+        self._graph = _cuda.CUDAGraph()
         with _one_at_a_time, _cuda.device(model.device):
             self._scores = self._record(model, band, attend, pool)
 
     def scores(self, batch: Batch, schedule: Schedule) -> Tensor:
         """Float32 [pairs]. The host waits for nothing."""
-        stream = _cuda.current_stream(self._scores.device)
-        # An earlier batch of another stream may still be at work on this memory.
-        stream.wait_event(self._done)
         self._prepared.adopt(schedule)
         self._fixed.fill(batch, schedule.array)
         self._graph.replay()
-        scores = self._scores[: batch.pairs].clone()
-        self._done.record(stream)
-        return scores
+        return self._scores[: batch.pairs].clone()
 
     def _record(self, model: Qwen3VL, band: Band, attend: Attend, pool: Any) -> Tensor:
         stream, side = _cuda.current_stream(), _cuda.Stream()

@@ -12,6 +12,7 @@ from .content import Document
 from .draft import Segment
 from .library import Known
 from .packing import Packer
+from .passes import passes
 from .prefix import Header
 from .prompt import Side
 from .reading import Reading
@@ -183,13 +184,7 @@ def _read_missing(
     header: Header,
     missing: dict[tuple[int, int], tuple[Match, str | None]],
 ) -> None:
-    wanted = list(missing.items())
-    while wanted:
-        batch: list[tuple[tuple[int, int], tuple[Match, str | None]]] = []
-        tokens = 0
-        while wanted and (not batch or tokens < state.batch_tokens):
-            batch.append(wanted.pop(0))
-            tokens += len(batch[-1][1][0].second)
+    for batch in passes(missing.items(), lambda item: len(item[1][0].second), state.batch_tokens):
         entries = read_suffixes(
             packer,
             header,

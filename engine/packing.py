@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from minireranker.kernels.sending import sent
 from minireranker.models.qwen3_vl import NormRope, Qwen3VL, pad_rows
-from minireranker.models.qwen3_vl.sending import sent
 
 from .draft import Segment
 from .features import FeatureReader, joined

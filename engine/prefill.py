@@ -2,8 +2,11 @@
 
 Layer by layer, and within a layer from front to back: a piece's rows need the keys of those before
 them in the same layer only. So what grows with the document is its hidden states, the K and V of
-one layer below the band, its visual features until the last DeepStack layer, and the entry itself;
-projections and MLP never take more than a piece.
+one layer, once more where a backend joins them with the header's, its visual features until the
+last DeepStack layer, and the entry itself; projections and MLP never take more than a piece.
+
+Second segments are not read so: in the band all rows of a pair are computed together, which takes
+as much as reading them below it in one go.
 """
 
 from __future__ import annotations
@@ -99,7 +102,7 @@ class _Reading:
         self.pieces = []
         for first in range(0, len(packed.x), rows):
             stop = min(first + rows, len(packed.x))
-            rope = packed.rope.rows(torch.arange(first, stop, device=packed.x.device))
+            rope = packed.rope.rows(slice(first, stop))
             visual = slice(*np.searchsorted(segment.visual_rows, (first, stop)).tolist())
             self.pieces.append(_Piece(first, stop, min(stop, len(segment)) - first, rope, visual))
 

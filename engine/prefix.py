@@ -19,6 +19,7 @@ from minireranker.models.qwen3_vl import Projected
 
 from .draft import Segment
 from .packing import Packed, Packer
+from .passes import passes
 from .prefill import read_long
 
 PASS_ROWS = 1_024
@@ -89,7 +90,7 @@ def read_prefixes(
     heads = (config.num_key_value_heads, config.head_dim)
     like = packer.model.decoder.norm.weight
     entries = []
-    for group in _passes(segments, rows):
+    for group in passes(segments, len, rows):
         shapes = [(depth, len(segment) if depth else 0, *heads) for segment in group]
         kept = [(like.new_empty(shape), like.new_empty(shape)) for shape in shapes]
         layers = band.prefix_layers
@@ -106,19 +107,6 @@ def read_prefixes(
     if depth:
         packer.meter.count(prefix_token_layers=sum(map(len, segments)) * band.high)
     return entries
-
-
-def _passes(segments: Sequence[Segment], rows: int) -> list[list[Segment]]:
-    """Neighbours together while they fit ``rows``; a longer one alone."""
-    passes: list[list[Segment]] = []
-    tokens = 0
-    for segment in segments:
-        if not passes or tokens + len(segment) > rows:
-            passes.append([])
-            tokens = 0
-        passes[-1].append(segment)
-        tokens += len(segment)
-    return passes
 
 
 def _read_packed(

@@ -21,6 +21,7 @@ from .ascent import Ascent, Batch
 from .attending import attend_at_once, attend_singly, stacks_of
 from .extents import Extents
 from .graphs import Graphs
+from .passes import passes
 from .prefix import Band, Header
 from .work import Meter
 
@@ -60,7 +61,7 @@ def score_pairs(
     """
     scores = []
     extents = Extents(backend)
-    batches = _batches(pairs, batch_tokens)
+    batches = passes(pairs, lambda pair: pair.tokens, batch_tokens)
     for batch, following in zip(batches, [*batches[1:], []], strict=True):
         continues = bool(following) and following[0].prefix is batch[-1].prefix
         packed = _packed(batch, model.device)
@@ -71,18 +72,6 @@ def score_pairs(
         scores.append(found)
         step(len(batch))
     return torch.cat(scores).cpu() if scores else torch.empty(0)
-
-
-def _batches(pairs: Sequence[Pair], batch_tokens: int) -> list[list[Pair]]:
-    batches: list[list[Pair]] = []
-    rows = 0
-    for pair in pairs:
-        if not batches or rows + pair.tokens > batch_tokens:
-            batches.append([])
-            rows = 0
-        batches[-1].append(pair)
-        rows += pair.tokens
-    return batches
 
 
 def _packed(pairs: Sequence[Pair], device: torch.device) -> Batch:

@@ -28,7 +28,8 @@ BACKENDS = ("reference", "sdpa", "packed", "flash", "xformers", "triton", "cuda"
 """reference: float64, defines the result. sdpa: torch's fused attention, row by row.
 packed: two matrix products a row, GQA groups folded into rows; fastest on CPUs.
 flash: three variable-length launches, merged. xformers: the same through that package.
-triton, cuda: one launch that reads every document once, quantised or not, where it lies."""
+triton, cuda: a launch for each kind of prefix; documents are read where they lie, quantised or not,
+once for as many of their rows as a tile takes."""
 
 _READERS = ("reference", "triton", "cuda")
 """Those that never write a prefix down in the queries' dtype."""

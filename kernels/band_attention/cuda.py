@@ -1,4 +1,4 @@
-"""Band attention in CUDA C++: one launch, tensor cores, documents read where they lie.
+"""Band attention in CUDA C++: tensor cores, documents read where they lie.
 
 ``csrc/band_attention.cuh`` has the kernel. It is built for the device at hand when it is first
 used, by nvcc or NVRTC, and kept (``cuda_build.py``). A block takes the packed query rows of a tile

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from minireranker.kernels.sending import sent
+
 from .call import Call
 from .tiles import LAYOUT, Cut, Part, Tiles
 
@@ -66,7 +68,7 @@ class Work:
     def of(cls, call: Call, block: int) -> Work:
         """For tiles of ``block`` packed rows. What goes to the device goes in one copy."""
         tiles = Tiles.of(call.layout, lambda kind: Cut(block, KEYS))
-        table = torch.from_numpy(tiles.packed()).to(call.q.device, non_blocking=True)
+        table = sent(torch.from_numpy(tiles.packed()), call.q.device)
         out = torch.empty(call.q.shape, dtype=call.q.dtype, device=call.q.device)
         lse = None
         if call.lse:

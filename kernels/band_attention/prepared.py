@@ -14,12 +14,13 @@ import torch
 from torch import Tensor
 
 from minireranker.errors import ConfigurationError
+from minireranker.kernels.sending import sent
 
 from .call import Extent, Lengths, check_extent, check_rows
 from .launches import Numbers
 from .schedule import LayerRows, Schedule, Stack, bucket
 from .triton import check, requirement
-from .triton_launch import Work, cut_of, launch, sent, target_of
+from .triton_launch import Work, cut_of, launch, target_of
 
 __all__ = ["Prepared", "schedule_of"]
 
@@ -48,11 +49,12 @@ def schedule_of(
     if reason is not None:
         raise ConfigurationError(reason)
     check(numbers)
-    for rows in layers:
-        check_rows(rows.cu_q, cu_k, len(documents), rows.total_q, cu_k[-1] if cu_k else 0)
+    # Most layers have the same rows.
+    for cu_q, total_q in dict.fromkeys((rows.cu_q, rows.total_q) for rows in layers):
+        check_rows(cu_q, cu_k, len(documents), total_q, cu_k[-1] if cu_k else 0)
     shape = kv_heads, numbers.head_dim
+    furthest = max((rows.at for rows in layers if rows.at is not None), default=0)
     for stack in {id(stack): stack for stack in documents if stack is not None}.values():
-        furthest = max((rows.at for rows in layers if rows.at is not None), default=0)
         if not 0 <= furthest < len(stack.k):
             raise ValueError(f"a document of {len(stack.k)} layers; layer {furthest} is asked for")
         check_extent(stack.layer(0), shape, numbers.dtype, device)
@@ -66,9 +68,9 @@ class Prepared:
     def __init__(self, schedule: Schedule, table: Tensor) -> None:
         """``table``: int64 on the device, of ``schedule.array``'s size; the launches read it there.
 
-        Whose numbers it has is the caller's business: see ``load`` and ``adopt``.
+        Whose numbers it has is the caller's business: see ``adopt``.
         """
-        self._schedule, self._table = schedule, table
+        self._schedule = schedule
         self._work = [
             Work(table, *place, schedule.aligned, schedule.stride) for place in schedule.places
         ]
@@ -76,7 +78,7 @@ class Prepared:
     @classmethod
     def of(cls, schedule: Schedule, device: torch.device) -> Self:
         """With a table of its own, loaded."""
-        return cls(schedule, sent(schedule.array, device))
+        return cls(schedule, sent(torch.from_numpy(schedule.array), device))
 
     def adopt(self, schedule: Schedule) -> None:
         """Take note that the table has, or will have, another batch's numbers.
@@ -86,18 +88,6 @@ class Prepared:
         if schedule.signature != self._schedule.signature:
             raise ValueError("a schedule of another signature; prepare its launches anew")
         self._schedule = schedule
-
-    def load(self, schedule: Schedule) -> None:
-        """Send another batch's numbers where this one's are.
-
-        In the order of the current stream, in one copy that the host does not wait for. Raises
-        ValueError for another signature.
-        """
-        self.adopt(schedule)
-        array = torch.from_numpy(schedule.array)
-        if self._table.is_cuda:
-            array = array.pin_memory()
-        self._table.copy_(array, non_blocking=True)
 
     def attend(
         self, layer: int, q: Tensor, k: Tensor, v: Tensor, header: Extent | None, out: Tensor

@@ -1,4 +1,4 @@
-"""The work of one launch: which queries meet which keys, as one table for the device.
+"""The work of one call: which queries meet which keys, as one table for the device.
 
 Query tokens of consecutive rows that share their document's extent are cut into tiles. A tile is
 what one program computes for one KV head: its tokens times the heads of the group are the rows of

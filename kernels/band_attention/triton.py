@@ -1,4 +1,4 @@
-"""Band attention on CUDA devices in one Triton launch: a program a (tile, KV head).
+"""Band attention on CUDA devices in Triton: a program a (tile, KV head), a launch a kind of prefix.
 
 ``tiles.py`` says what a tile is, ``triton_kernel.py`` what a program does with it. The heads of a
 tile are neighbouring programs: they read the same tokens of a pool at about the same time. Nothing
@@ -18,12 +18,13 @@ import triton
 from torch import Tensor
 
 from minireranker.errors import ConfigurationError
+from minireranker.kernels.sending import sent
 
 from .call import Call
 from .launches import Numbers
 from .tiles import Tiles
 from .triton_kernel import kernel
-from .triton_launch import Work, cut_of, launch, sent, target_of
+from .triton_launch import Work, cut_of, launch, target_of
 
 __all__ = ["attend", "check", "requirement"]
 
@@ -55,7 +56,7 @@ def attend(call: Call) -> tuple[Tensor, Tensor | None]:
     tiles = Tiles.of(call.layout, cut_of(numbers, target_of(q.device)))
     out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
     lse = torch.empty(q.shape[:2], dtype=torch.float32, device=q.device) if call.lse else None
-    work = Work.of(tiles, sent(tiles.packed(), q.device))
+    work = Work.of(tiles, sent(torch.from_numpy(tiles.packed()), q.device))
     launch(work, (q, call.k, call.v), call.header, out, lse)
     return out, lse
 

@@ -10,11 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 import triton
 import triton.language as tl
-from numpy.typing import NDArray
 from torch import Tensor
 
 from .call import Extent
@@ -23,7 +21,7 @@ from .runs import Kind
 from .tiles import FIELDS, Cut, Part, Tiles
 from .triton_kernel import kernel
 
-__all__ = ["Work", "constants", "cut_of", "launch", "options", "sent", "target_of"]
+__all__ = ["Work", "constants", "cut_of", "launch", "options", "target_of"]
 
 _TRITON = {
     torch.float32: tl.float32,
@@ -76,14 +74,6 @@ def target_of(device: torch.device) -> Target:
 def cut_of(numbers: Numbers, target: Target) -> Callable[[Kind], Cut]:
     """How calls of these numbers are cut into tiles."""
     return lambda kind: launch_of(numbers, kind, target).cut
-
-
-def sent(array: NDArray[np.int64], device: torch.device) -> Tensor:
-    """The array on the device, in one copy that waits for nothing."""
-    packed = torch.from_numpy(array)
-    if device.type == "cuda":
-        packed = packed.pin_memory()
-    return packed.to(device, non_blocking=True)
 
 
 def launch(

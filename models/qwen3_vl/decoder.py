@@ -141,6 +141,13 @@ class DecoderLayer(nn.Module):
             part.add_(self.mlp(self.post_attention_layernorm(part)))
         return x
 
+    def replace_products(self, make: Callable[[nn.Linear], nn.Module]) -> None:
+        """Put in the place of every linear layer what ``make`` makes of it."""
+        for room in (self.self_attn, self.mlp):
+            for name, child in list(room.named_children()):
+                if isinstance(child, nn.Linear):
+                    setattr(room, name, make(child))
+
 
 class Decoder(nn.Module):
     """Embedding, the first ``layers`` decoder layers, and the final norm."""

@@ -37,8 +37,4 @@ def can_pack(dtype: torch.dtype, device: torch.device) -> bool:
 def pack(decoder: Decoder) -> None:
     """Replace the products of every layer, one layer after the other, in place."""
     for index in range(len(decoder.layers)):
-        layer = decoder.layer(index)
-        for room in (layer.self_attn, layer.mlp):
-            for name, child in list(room.named_children()):
-                if isinstance(child, nn.Linear):
-                    setattr(room, name, PackedLinear(child))
+        decoder.layer(index).replace_products(PackedLinear)

@@ -46,7 +46,4 @@ def quantise(decoder: Decoder, kind: Kind) -> None:
 def _quantise_layer(layer: DecoderLayer, kind: Kind) -> None:
     for name in ("input_layernorm", "post_attention_layernorm"):
         setattr(layer, name, QuantisingNorm(getattr(layer, name), kind))
-    for room in (layer.self_attn, layer.mlp):
-        for name, child in list(room.named_children()):
-            if isinstance(child, nn.Linear):
-                setattr(room, name, QuantisedLinear(child, kind))
+    layer.replace_products(lambda linear: QuantisedLinear(linear, kind))

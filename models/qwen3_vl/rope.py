@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from minireranker.kernels.fused import plain
+from minireranker.kernels.sending import sent
 
 from .config import TextConfig
-from .sending import sent
 
 
 def mrope_angles(positions: Tensor, config: TextConfig) -> Tensor:
@@ -47,8 +47,8 @@ class NormRope:
         angles = mrope_angles(positions, config).to(torch.promote_types(dtype, torch.float32))
         return cls(angles.cos(), angles.sin(), config.rms_norm_eps)
 
-    def rows(self, rows: Tensor) -> NormRope:
-        """The same for a selection of tokens, int64 [n]."""
+    def rows(self, rows: Tensor | slice) -> NormRope:
+        """The same for a selection of tokens, int64 [n]; of a slice, views."""
         return dataclasses.replace(self, cos=self.cos[rows], sin=self.sin[rows])
 
     def __call__(self, heads: Tensor, weight: Tensor) -> Tensor:

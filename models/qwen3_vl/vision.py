@@ -14,9 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from minireranker.kernels.sending import sent
+
 from .config import VisionConfig
 from .rope import rotate_vision, vision_angles
-from .sending import sent
 
 ROW_TILE = 64
 """Patches are padded to a multiple of this, so that products see at least 16 rows in steps of 16:

@@ -207,6 +207,33 @@ def test_a_recorded_pass_scores_as_the_fixed_one_does(tiny: Path, codec: str) ->
     assert len(graphs._passes) == 1
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@torch.inference_mode()
+def test_passes_of_two_streams_take_turns(tiny: Path) -> None:
+    """They share the pool's memory, whichever batches they were recorded for."""
+    from minireranker.engine.graphs import Graphs
+
+    reranker = Reranker.from_pretrained(
+        tiny, profile="mini", dtype="bfloat16", device="cuda", backend="triton"
+    )
+    work = Pass(reranker, ["a red circle", "words " * 30])
+    graphs = Graphs(work.state.model, work.state.band)
+    batches = [batch_of(work.pairs("round")), batch_of(work.pairs("words " * 60) * 9)]
+    for batch in batches * 2:
+        graphs.scores(work.header, batch)
+    assert len(graphs._passes) == 2
+    streams: list[Any] = [torch.cuda.Stream() for _ in batches]  # type: ignore[no-untyped-call]
+    torch.cuda.synchronize()
+    for stream, batch in zip(streams, batches, strict=True):
+        with torch.cuda.stream(stream):
+            if stream is streams[0]:
+                torch.cuda._sleep(2**30)  # type: ignore[no-untyped-call]
+            assert graphs.scores(work.header, batch) is not None
+    streams[1].synchronize()
+    assert streams[0].query(), "the second had to wait for the first"
+
+
 def test_nothing_is_recorded_where_it_cannot_be(tiny: Path) -> None:
     reranker = Reranker.from_pretrained(tiny, profile="mini", dtype="float32")
     assert reranker.state.graphs is None

@@ -94,8 +94,11 @@ if __name__ == "__main__":
     torch.use_deterministic_algorithms(True)
     for dtype, kept in KINDS:
         cases, others = cases_of(ROWS, dtype, kept), cases_of(OTHERS, dtype, kept)
-        prepared = Prepared.of(schedule(cases), CPU)
+        made, other = schedule(cases), schedule(others)
+        table = torch.from_numpy(made.array)
+        prepared = Prepared(made, table)
         assert_same_bits(prepared, cases)
-        prepared.load(schedule(others))
+        prepared.adopt(other)
+        table.copy_(torch.from_numpy(other.array))
         assert_same_bits(prepared, others)
         print(dtype, kept)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from .client_connection import Connection, connected
 from .quantities import counted
+
+if TYPE_CHECKING:
+    from minireranker.serve.jobs import Failed
 
 __all__ = ["app"]
 
@@ -46,8 +49,8 @@ def rank(
 
     from .client_output import readable, show_ranking
 
-    documents, failed = readable(_documents(sources))
-    documents += [Id(name) for name in ids or ()]
+    failed: list[Failed] = []
+    documents = [*readable(_documents(sources), failed), *map(Id, ids or ())]
     asked = {"text": query or None, "image": query_image}
     with connection.client() as client:
         outcome = client.rank(asked, documents, top_k=top_k or None, instruction=instruction)
@@ -65,7 +68,8 @@ def index(
     """Upload files, to be ranked by their ids (their paths below what is named) from then on."""
     from .client_output import readable, show_ids
 
-    documents, failed = readable(_documents(sources))
+    failed: list[Failed] = []
+    documents = readable(_documents(sources), failed)
     with connection.client() as client:
         outcome = client.index(documents, instruction=instruction)
     show_ids(outcome, [*failed, *outcome.failed], is_json=json)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -23,18 +23,16 @@ if TYPE_CHECKING:
 __all__ = ["readable", "show_ids", "show_info", "show_ranking"]
 
 
-def readable(documents: Iterable[Any]) -> tuple[list[Any], list[Failed]]:
-    """Documents that can be sent, and those whose files cannot be read here."""
+def readable(documents: Iterable[Any], failed: list[Failed]) -> Iterator[Any]:
+    """Documents as they are sent, read one by one; ``failed`` gets those that cannot be read."""
     from minireranker.serve.client_messages import document_of
     from minireranker.serve.jobs import Failed
 
-    sound, failed = [], []
     for index, document in enumerate(documents):
         try:
-            sound.append(document_of(document))
+            yield document_of(document)
         except InputError as error:
             failed.append(Failed(index, document.id, error))
-    return sound, failed
 
 
 def show_ranking(outcome: Outcome, failed: Sequence[Failed], *, is_json: bool) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -69,7 +69,7 @@ def read_tenants(config: ServeConfig) -> tuple[Tenant, ...]:
     return tuple(found)
 
 
-def service_options(config: ServeConfig, tenants: Iterable[Tenant]) -> ServiceOptions:
+def service_options(config: ServeConfig, tenants: Sequence[Tenant]) -> ServiceOptions:
     """What the service needs of a configuration, with the tenants' quotas."""
     return ServiceOptions(
         queue_documents=config.queue_documents,

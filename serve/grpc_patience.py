@@ -18,6 +18,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypeAlias
 
 import grpc
+from google.protobuf.message import DecodeError
 
 from minireranker.errors import InputError
 
@@ -94,7 +95,7 @@ class Patience(grpc.aio.ServerInterceptor):
                 async for answer in inner(turns.requests(), context):
                     yield answer
                     turns.answered()
-            except DeadlineError as error:
+            except (DeadlineError, InputError) as error:
                 await abort(context, error)
 
         return behaviour
@@ -108,7 +109,7 @@ class _Turns:
         self._owed, self._since = 0, time.monotonic()
 
     async def requests(self) -> AsyncIterator[Any]:
-        """Raises DeadlineError."""
+        """Raises DeadlineError, and InputError for bytes that are no message."""
         while (message := await self._next()) is not grpc.aio.EOF:
             self._owed += 1
             yield message
@@ -119,7 +120,7 @@ class _Turns:
         self._since = time.monotonic()
 
     async def _next(self) -> Any:
-        coming = asyncio.ensure_future(self._context.read())
+        coming = asyncio.ensure_future(_message(self._context))
         try:
             while not coming.done():
                 left = self._since + self._seconds - time.monotonic()
@@ -141,9 +142,17 @@ async def _until(context: Context, end: float) -> AsyncIterator[Any]:
 async def _read(context: Context, end: float) -> Any:
     try:
         async with asyncio.timeout(end - time.monotonic()):
-            return await context.read()
+            return await _message(context)
     except TimeoutError:
         raise _slow() from None
+
+
+async def _message(context: Context) -> Any:
+    """Health's and reflection's are read as gRPC does; it would send the decoder's words back."""
+    try:
+        return await context.read()
+    except DecodeError:
+        raise InputError("the message is none of this method's; send one that is") from None
 
 
 def _slow() -> DeadlineError:

@@ -140,7 +140,7 @@ class RerankerServicer:
 
     async def info(self, _: pb.InfoRequest, caller: Caller) -> pb.InfoResponse:
         """Also before the server is ready."""
-        return info_message(self._service.info())
+        return info_message(self._service.info(caller.tenant))
 
 
 def _optional(message: Any, field: str) -> Any:

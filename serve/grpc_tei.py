@@ -75,7 +75,7 @@ class TeiServicer:
 
     async def info(self, _: pb.InfoRequest, caller: Caller) -> pb.InfoResponse:
         """Also before the server is ready."""
-        info = self._service.info()
+        info = self._service.info(caller.tenant)
         return pb.InfoResponse(
             version=info.version,
             model_id=info.model,

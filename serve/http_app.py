@@ -128,9 +128,9 @@ class _Routes:
         text, kind = self._metrics.exposition(request.headers.get("accept", ""))
         return Response(text, headers={"Content-Type": kind})
 
-    async def info(self) -> Response:
+    async def info(self, request: Request) -> Response:
         """Model and limits, under our names and those of text-embeddings-inference."""
-        return json_answer(info_answer(self._service.info()))
+        return json_answer(info_answer(self._service.info(request.scope["tenant"])))
 
     async def models(self) -> Response:
         """The one model, as clients of OpenAI's and vLLM's API list them."""

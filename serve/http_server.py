@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -44,7 +45,6 @@ class HttpServer:
             proxy_headers=False,
             # Two more: uvicorn counts the connection that asks, and refuses at equality.
             limit_concurrency=config.connections + 2,
-            timeout_graceful_shutdown=max(1, round(config.grace_seconds)),
             h11_max_incomplete_event_size=_HEAD_BYTES,
             ssl_context_factory=(lambda *_: credentials.context) if credentials else None,
         )
@@ -75,8 +75,9 @@ class HttpServer:
         if self._task.done():
             await self._task
 
-    async def stop(self) -> None:
-        """Take no more connections, finish what is in flight within ``grace_seconds``."""
+    async def stop(self, grace: float) -> None:
+        """Take no more connections, finish what is in flight within ``grace`` seconds."""
+        self._server.config.timeout_graceful_shutdown = math.ceil(grace)
         self._server.should_exit = True
         if self._task is not None:
             await self._task

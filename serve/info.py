@@ -29,6 +29,7 @@ class Info:
     max_documents: int
     max_queries: int
     queue_documents: int
+    """That may wait, of who asks."""
     max_tokens: int
     """Of a pair; longer text is cut."""
     waiting: int
@@ -36,8 +37,10 @@ class Info:
     ready: bool
 
 
-def info_of(reranker: Reranker, options: ServiceOptions, waiting: int, ready: bool) -> Info:
-    """Of a loaded model behind a queue."""
+def info_of(
+    reranker: Reranker, options: ServiceOptions, tenant: str, waiting: int, ready: bool
+) -> Info:
+    """Of a loaded model behind a queue, for a tenant."""
     model = reranker.state.model
     return Info(
         version=__version__,
@@ -47,7 +50,7 @@ def info_of(reranker: Reranker, options: ServiceOptions, waiting: int, ready: bo
         dtype=str(model.precision),
         max_documents=options.max_documents,
         max_queries=options.max_queries,
-        queue_documents=options.queue_documents,
+        queue_documents=options.quota(tenant),
         max_tokens=reranker.profile.limits.max_tokens,
         waiting=waiting,
         ready=ready,

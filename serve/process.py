@@ -125,11 +125,7 @@ class Sidecar:
             await self.grpc.start()
         if self.http is not None:
             await self.http.start()
-        warming = asyncio.ensure_future(self.service.start(warm_up=self._config.warm_up))
-        stopping = asyncio.ensure_future(self._stop.wait())
-        await asyncio.wait({warming, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        stopping.cancel()
-        await warming
+        await self.service.start(warm_up=self._config.warm_up)
         if self.grpc is not None:
             await self.grpc.serving()
         ports = {
@@ -145,11 +141,9 @@ class Sidecar:
         if self.grpc is not None:
             await self.grpc.leave()
         is_done = await self.service.drain(self._config.grace_seconds)
-        left = max(end - time.monotonic(), _LAST_WORDS)
-        if self.grpc is not None:
-            await self.grpc.stop(left)
-        if self.http is not None:
-            await self.http.stop()
+        for face in (self.grpc, self.http):
+            if face is not None:
+                await face.stop(max(end - time.monotonic(), _LAST_WORDS))
         _LOG.info("left", extra={"finished": is_done})
         return is_done
 

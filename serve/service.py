@@ -111,9 +111,10 @@ class Service:
         """Whether jobs are taken: after the warm-up, before a drain."""
         return self._is_ready
 
-    def info(self) -> Info:
-        """Model, limits and load."""
-        return info_of(self._reranker, self._options, self._queue.waiting, self._is_ready)
+    def info(self, tenant: str = "") -> Info:
+        """Model, limits (a tenant's) and load (of all)."""
+        load = self._queue.waiting, self._is_ready
+        return info_of(self._reranker, self._options, tenant, *load)
 
     def cache_stats(self) -> CacheStats:
         """What each tier of the cache has done so far."""
@@ -132,7 +133,8 @@ class Service:
         for future in left:
             future.set_exception(NotReadyError("the server has stopped; ask another one"))
         await self._batcher.stop()
-        self._worker.shutdown(wait=not left, cancel_futures=True)
+        # Not on the loop: a round that nobody waits for may run, and answers be on their way.
+        await asyncio.to_thread(self._worker.shutdown, wait=not left, cancel_futures=True)
         return not left
 
     async def _serve(self, job: Job, kind: Kind, answer: type[_A]) -> _A:

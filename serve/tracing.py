@@ -59,13 +59,15 @@ class Traces(Silent):
 
     def job_queued(self, job: Job) -> None:
         """See Observer."""
+        from opentelemetry.context import get_current
+
         start = time.time_ns()
         attributes: dict[str, Any] = {
             "minireranker.documents": len(job.documents),
             "minireranker.queries": len(job.queries),
             "minireranker.request_id": job.request_id,
         }
-        above = self._propagator.extract(_caller.get())
+        above = self._propagator.extract(_caller.get(), get_current())
         span = self._tracer.start_span(job.kind, above, start_time=start, attributes=attributes)
         self._open[id(job)] = span, start
 

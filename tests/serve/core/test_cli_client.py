@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -13,8 +14,9 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner, Result
 
-from minireranker import Reranker
+from minireranker import Document, Reranker
 from minireranker.commands.client import app
+from minireranker.commands.client_output import readable
 from minireranker.errors import InputError
 from minireranker.scenes import draw, random_scene
 
@@ -82,3 +84,20 @@ def test_an_address_needs_a_port() -> None:
     said = CliRunner().invoke(app, ["info", "--server", "localhost"])
     assert isinstance(said.exception, InputError)
     assert "write HOST:PORT" in str(said.exception)
+
+
+def test_what_is_uploaded_is_read_as_it_is_sent_not_all_before() -> None:
+    opened: list[int] = []
+
+    def file(number: int) -> bytes:
+        opened.append(number)
+        if number == 1:
+            raise InputError("cannot be read")
+        return b"a file"
+
+    failed: list[Any] = []
+    documents = [Document(image=partial(file, number), id=f"{number}") for number in range(4)]
+    sent = readable(documents, failed)
+    assert (next(sent).id, opened, failed) == ("0", [0], [])
+    assert (next(sent).id, opened) == ("2", [0, 1, 2])
+    assert [(one.index, one.id) for one in failed] == [(1, "1")]

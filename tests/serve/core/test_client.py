@@ -95,6 +95,17 @@ def test_scores_are_put_together_from_as_many_calls_as_it_takes(
     assert {one.query for one in outcome.failed} == {None}
 
 
+def test_a_tenant_with_a_quota_is_told_it_and_gets_its_scores_in_blocks_below_it(
+    builtin: Reranker, address: Any, texts: list[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "tenants.toml"
+    file.write_text(f'[acme]\ntoken = "{TOKEN}"\nqueue_documents = 4')
+    with Client(address(tenants=file), ClientOptions(token=TOKEN)) as client:
+        assert client.info().queue_documents == 4
+        scores = client.score(texts[:2], texts).scores
+    assert np.array_equal(scores, builtin.score(texts[:2], texts))
+
+
 def test_asyncio_has_the_same_methods_and_answers(
     run: Any, builtin: Reranker, grpc_serving: Any, texts: list[str]
 ) -> None:

@@ -19,6 +19,8 @@ from minireranker.serve.grpc_methods import TEI_RERANK_STREAM as STREAM
 from minireranker.serve.jobs import Job
 from minireranker.serve.ticket import Ticket
 
+REFLECTION = "reflection.v1alpha.ServerReflection/ServerReflectionInfo"
+
 
 def asking(texts: list[str], query: str = "red") -> pb.RerankRequest:
     documents = [pb.Document(content=pb.Content(texts=[one])) for one in texts]
@@ -72,6 +74,21 @@ def test_bytes_that_are_no_message_end_that_call_only(
     assert codes == {grpc.StatusCode.INVALID_ARGUMENT}
     assert caplog.records == []
     assert answered == len(texts)
+
+
+@pytest.mark.parametrize("path", ["health.v1.Health/Check", "health.v1.Health/Watch", REFLECTION])
+def test_nor_do_they_make_a_service_of_grpcs_own_say_what_its_decoder_said(
+    run: Any, builtin: Reranker, grpc_serving: Any, path: str
+) -> None:
+    async def ask() -> Any:
+        async with grpc_serving(builtin) as channel:
+            with pytest.raises(grpc.aio.AioRpcError) as error:
+                await channel.stream_stream(f"/grpc.{path}")(iter([b"\xff\xff\xff"])).read()
+            return error.value.code(), error.value.details()
+
+    code, words = run(ask())
+    assert code is grpc.StatusCode.INVALID_ARGUMENT
+    assert words.startswith("the message is none of this method's")
 
 
 def test_a_client_that_connects_and_says_nothing_holds_nobody_up(

@@ -5,25 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from minireranker import Reranker
 from minireranker.serve.generated import reranker_pb2 as pb
 from minireranker.serve.grpc_methods import RERANK, RERANK_BATCH
-from minireranker.serve.tracing import Traces
-
-TRACE, SPAN = 0x4BF92F3577B34DA6A3CE929D0E0E4736, 0x00F067AA0BA902B7
-PARENT = f"00-{TRACE:032x}-{SPAN:016x}-01"
-
-
-@pytest.fixture
-def spans() -> tuple[Traces, InMemorySpanExporter]:
-    exporter = InMemorySpanExporter()
-    provider = TracerProvider()
-    provider.add_span_processor(SimpleSpanProcessor(exporter))
-    return Traces(provider), exporter
 
 
 def asking() -> pb.RerankRequest:
@@ -31,23 +16,12 @@ def asking() -> pb.RerankRequest:
     return pb.RerankRequest(query=pb.Content(texts=["red"]), documents=[document])
 
 
-def parents(exporter: InMemorySpanExporter) -> list[tuple[int, int] | None]:
-    """Of each request's span, those of its stages left out."""
-    found: list[ReadableSpan] = [
-        span for span in exporter.get_finished_spans() if span.name == "rerank"
-    ]
-    return [span.parent and (span.parent.trace_id, span.parent.span_id) for span in found]
-
-
 def test_spans_lie_below_the_callers_and_of_one_trace_of_several_calls_none_leaks(
     run: Any, builtin: Reranker, grpc_serving: Any, spans: Any
 ) -> None:
-    traces, exporter = spans
-    state = "vendor=its-own"
-
     async def ask() -> None:
-        async with grpc_serving(builtin, traces) as channel:
-            below = (("traceparent", PARENT), ("tracestate", state))
+        async with grpc_serving(builtin, spans.traces) as channel:
+            below = tuple(spans.headers.items())
             await RERANK.stub(channel)(asking(), metadata=below)
             await RERANK.stub(channel)(asking())
             batch = RERANK_BATCH.stub(channel)(metadata=below)
@@ -56,10 +30,13 @@ def test_spans_lie_below_the_callers_and_of_one_trace_of_several_calls_none_leak
             await batch.done_writing()
 
     run(ask())
-    assert parents(exporter) == [(TRACE, SPAN), None, (TRACE, SPAN)]
-    first, *_ = (span for span in exporter.get_finished_spans() if span.name == "rerank")
-    assert first.context.trace_id == TRACE
-    assert first.context.trace_state.to_header() == state
+    assert spans.parents() == [spans.caller, None, spans.caller]
+    first, *_ = spans.requests()
+    assert first.context.trace_id == spans.caller[0]
+    assert first.context.trace_state.to_header() == spans.headers["tracestate"]
+
+
+PARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
 @pytest.mark.parametrize(
@@ -69,11 +46,9 @@ def test_spans_lie_below_the_callers_and_of_one_trace_of_several_calls_none_leak
 def test_what_is_no_traceparent_is_left_out(
     run: Any, builtin: Reranker, grpc_serving: Any, spans: Any, given: str
 ) -> None:
-    traces, exporter = spans
-
     async def ask() -> None:
-        async with grpc_serving(builtin, traces) as channel:
+        async with grpc_serving(builtin, spans.traces) as channel:
             await RERANK.stub(channel)(asking(), metadata=(("traceparent", given),))
 
     run(ask())
-    assert parents(exporter) == [None]
+    assert spans.parents() == [None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from random import Random
 from typing import Any
@@ -328,6 +329,24 @@ def test_a_drain_finishes_what_was_admitted_and_takes_nothing_new(
     drained, *answers = run(ask())
     assert drained is True
     assert [len(one.results) for one in answers] == [len(texts)] * 4
+
+
+def test_a_round_that_nobody_waits_for_holds_up_no_answer_at_the_end(
+    run: Any, builtin: Reranker, serving: Any, rerank: Any, texts: list[str]
+) -> None:
+    held, release = threading.Event(), threading.Event()
+
+    async def ask() -> Any:
+        async with serving(builtin) as service:
+            service._worker.submit(held.set)
+            long = service._worker.submit(release.wait, 300)
+            await asyncio.to_thread(held.wait, 300)
+            drained = asyncio.create_task(service.drain(30))
+            await asyncio.sleep(0.05)
+            release.set()  # by the loop, which has to be free for it
+            return await drained, long.result()
+
+    assert run(ask()) == (True, True)
 
 
 def test_a_drain_that_runs_out_of_time_says_so_to_those_left(

@@ -23,6 +23,7 @@ from minireranker.serve.http_app import Parts, http_app
 from minireranker.serve.http_server import HttpServer
 from minireranker.serve.media import RequestMedia
 from minireranker.serve.metrics import Metrics
+from minireranker.serve.observer import Observer, Observers
 from minireranker.serve.service import Service
 from minireranker.serve.tls import read_credentials
 
@@ -49,10 +50,15 @@ class Running:
 
 
 async def _serve(
-    reranker: Reranker, config: ServeConfig, ready: Future[Running], stop: threading.Event
+    reranker: Reranker,
+    config: ServeConfig,
+    observers: tuple[Observer, ...],
+    ready: Future[Running],
+    stop: threading.Event,
 ) -> None:
     tenants, metrics = read_tenants(config), Metrics()
-    service = Service(reranker, service_options(config, tenants), metrics)
+    told = Observers([metrics, *observers])
+    service = Service(reranker, service_options(config, tenants), told)
     metrics.watch_cache(service.cache_stats)
     media = RequestMedia(config, reranker.profile.limits)
     auth = Tokens(tenants, is_guarded=config.is_guarded)
@@ -64,7 +70,7 @@ async def _serve(
     ready.set_result(Running(config, service, server, asyncio.get_running_loop()))
     while not stop.is_set():
         await asyncio.sleep(0.01)
-    await server.stop()
+    await server.stop(config.grace_seconds)
     await service.drain(5)
 
 
@@ -79,17 +85,17 @@ def reranker(tiny: Path) -> Reranker:
 
 @pytest.fixture(scope="module")
 def serve(reranker: Reranker) -> Iterator[Callable[..., Running]]:
-    """``serve(**settings)`` starts a server with that configuration."""
+    """``serve(*observers, **settings)`` starts a server with that configuration."""
     stops, threads = [], []
 
-    def start(**settings: Any) -> Running:
+    def start(*observers: Observer, **settings: Any) -> Running:
         settings = {"http_port": 0, "grace_seconds": 1.0, **settings}
         ready: Future[Running] = Future()
         stop = threading.Event()
 
         def run() -> None:
             try:
-                asyncio.run(_serve(reranker, ServeConfig(**settings), ready, stop))
+                asyncio.run(_serve(reranker, ServeConfig(**settings), observers, ready, stop))
             except BaseException as error:
                 if ready.done():
                     raise

@@ -27,6 +27,15 @@ def test_probes_tell_life_from_readiness(serve):
         assert (answer.status_code, answer.json()["code"]) == (503, "UNAVAILABLE")
 
 
+def test_the_end_waits_for_a_slow_client_no_longer_than_it_is_told_to(serve):
+    server = serve(grace_seconds=3_600.0, request_seconds=3_600.0)
+    head = b"POST /rerank HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    with socket.create_connection(("127.0.0.1", server.server.port)) as slow:
+        slow.sendall(head + b"Content-Length: 9\r\nExpect: 100-continue\r\n\r\n")
+        assert slow.recv(64).startswith(b"HTTP/1.1 100")  # its body is waited for
+        server.run(server.server.stop(1.0))
+
+
 def test_overload_is_told_with_when_to_come_back(serve):
     server = serve(queue_documents=2, call_documents=10)
     with server.client() as client:

@@ -12,7 +12,7 @@ import pytest
 from minireranker.errors import InputError, MissingDependencyError
 from minireranker.serve.jobs import Job, Outcome, Timings, Tokens
 from minireranker.serve.logs import JsonLines, request_id
-from minireranker.serve.tracing import Traces, otlp_provider
+from minireranker.serve.tracing import otlp_provider
 
 SECRET = "what-the-client-wrote"
 
@@ -123,25 +123,13 @@ class TestMetrics:
 
 
 class TestTraces:
-    @pytest.fixture
-    def spans(self):
-        from opentelemetry.sdk.trace import TracerProvider
-        from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-        from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-
-        exporter = InMemorySpanExporter()
-        provider = TracerProvider()
-        provider.add_span_processor(SimpleSpanProcessor(exporter))
-        return Traces(provider), exporter
-
     def test_one_span_a_stage_below_one_a_request(self, spans):
-        traces, exporter = spans
         job = Job("rerank", (SECRET, SECRET), (SECRET,), request_id="r")
-        traces.job_queued(job)
+        spans.traces.job_queued(job)
         times = Timings(queue=1_000, inputs=2_000, prefix=3_000, suffix=4_000, total=10_000)
         time.sleep(1e-4)
-        traces.job_done(job, "OK", Outcome((), (), times, Tokens(5, 6)))
-        *stages, whole = exporter.get_finished_spans()
+        spans.traces.job_done(job, "OK", Outcome((), (), times, Tokens(5, 6)))
+        *stages, whole = spans.exporter.get_finished_spans()
         assert [span.name for span in stages] == ["queue", "inputs", "prefix", "suffix"]
         lengths = [span.end_time - span.start_time for span in stages]
         assert lengths == [1_000, 2_000, 3_000, 4_000]
@@ -152,13 +140,22 @@ class TestTraces:
         assert SECRET not in "".join(span.to_json() for span in [*stages, whole])
 
     def test_a_request_that_fails_says_with_what(self, spans):
-        traces, exporter = spans
         job = Job("rerank", ("d",), ("q",))
-        traces.job_queued(job)
-        traces.job_done(job, "DEADLINE_EXCEEDED", None)
-        (span,) = exporter.get_finished_spans()
+        spans.traces.job_queued(job)
+        spans.traces.job_done(job, "DEADLINE_EXCEEDED", None)
+        (span,) = spans.exporter.get_finished_spans()
         assert span.attributes["rpc.grpc.status"] == "DEADLINE_EXCEEDED"
         assert not span.status.is_ok
+
+    def test_without_a_callers_span_the_current_one_is_above(self, spans):
+        from opentelemetry.sdk.trace import TracerProvider
+
+        job = Job("rerank", ("d",), ("q",))
+        with TracerProvider().get_tracer("app").start_as_current_span("around") as around:
+            spans.traces.job_queued(job)
+            spans.traces.job_done(job, "CANCELLED", None)
+        above = around.get_span_context()
+        assert spans.parents() == [(above.trace_id, above.span_id)]
 
     def test_without_the_exporter_the_extra_is_named(self):
         name = "opentelemetry.exporter"

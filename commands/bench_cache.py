@@ -9,14 +9,13 @@ import typer
 
 from .bench_output import (
     ModelOption,
+    OutOption,
     SizeOption,
     check_target,
     clock,
     given_or_synthetic,
     write_result,
 )
-
-_Out = Annotated[Path | None, typer.Option(dir_okay=False, help="Write the result here as JSON.")]
 
 
 def codecs(
@@ -33,7 +32,7 @@ def codecs(
     float32: Annotated[
         bool, typer.Option(help="Also compare the model's own dtype with float32.")
     ] = False,
-    out: _Out = None,
+    out: OutOption = None,
 ) -> None:
     """Scores and ranks under every cache codec beside the exact ones."""
     from minireranker.bench.codecs import CodecBench, run
@@ -62,7 +61,7 @@ def cache(
     tokens: Annotated[int, typer.Option(help="Tokens an entry.", min=1)] = 150,
     entries: Annotated[int, typer.Option(help="Entries.", min=1)] = 100,
     repeats: Annotated[int, typer.Option(help="Timings of each, in turns.", min=1)] = 9,
-    out: _Out = None,
+    out: OutOption = None,
 ) -> None:
     """Entries cold from a disk beside a raw read of the same files, and warm from memory."""
     from minireranker.bench.cache import CacheBench, run

@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .printable import printable
+from .bench_table import open_console, print_line, print_table
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from minireranker.bench.latency.compare import Compared
 
 __all__ = ["compare"]
 
+_COLUMNS = ("median", "first", "second", "second / first", "95 % interval", "")
 _File = typer.Argument(dir_okay=False, help="JSON that bench latency wrote.")
 
 
@@ -41,9 +44,10 @@ def compare(
     found = compared(one, two, seed)
     if not found:
         raise ConfigurationError(f"{base} and {other} have no figure in common; nothing to compare")
-    _show(found, fail_above)
+    console = open_console()
+    _show(console, found, fail_above)
     for line in differences(one, two):
-        typer.echo(printable(line))
+        print_line(console, line)
     if fail_above is not None and any(_fails(each, fail_above) for each in found):
         raise typer.Exit(1)
 
@@ -52,16 +56,10 @@ def _fails(each: Compared, percent: float) -> bool:
     return each.is_ours and each.is_slower(percent)
 
 
-def _show(found: list[Compared], fail_above: float | None) -> None:
-    from rich.console import Console
-    from rich.measure import Measurement
-    from rich.table import Table
-
+def _show(console: Console, found: list[Compared], fail_above: float | None) -> None:
     from minireranker.bench.latency.wording import seconds
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for at, name in enumerate(("median", "first", "second", "second / first", "95 % interval", "")):
-        table.add_column(name, justify="right" if at else "left", no_wrap=True)
+    rows = []
     for each in found:
         interval = each.interval
         said = "slower" if each.is_slower(0.0) else "faster" if interval.high < 1 else ""
@@ -71,7 +69,5 @@ def _show(found: list[Compared], fail_above: float | None) -> None:
         if math.isinf(interval.high):
             between = "one sample"
         times = seconds(each.base), seconds(each.other)
-        table.add_row(printable(each.name), *times, f"{interval.ratio:.3f}", between, said)
-    console = Console()
-    wide = Measurement.get(console, console.options.update(max_width=1_000), table).maximum
-    Console(width=max(console.width, wide)).print(table)
+        rows.append([each.name, *times, f"{interval.ratio:.3f}", between, said])
+    print_table(console, _COLUMNS, rows)

@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from .bench_output import check_target, clock, given_or_synthetic, write_result
+from .bench_output import (
+    CheckpointOption,
+    OutOption,
+    SizeOption,
+    check_target,
+    clock,
+    given_or_synthetic,
+    write_result,
+)
 
 
 def embedder(
-    model: Annotated[
-        Path | None,
-        typer.Option(help="Checkpoint directory; without it a synthetic one is written."),
-    ] = None,
-    size: Annotated[
-        str, typer.Option(help="Size of the synthetic checkpoint: tiny, 2b, 4b or 8b.")
-    ] = "tiny",
+    model: CheckpointOption = None,
+    size: SizeOption = "tiny",
     dtype: Annotated[str, typer.Option(help="auto, float32 or bfloat16.")] = "bfloat16",
     documents: Annotated[int, typer.Option(help="Images embedded.", min=1)] = 8,
     side: Annotated[int, typer.Option(help="Side of the square images, pixels.", min=64)] = 512,
     repeats: Annotated[int, typer.Option(help="Timings of each, in turns.", min=1)] = 5,
-    out: Annotated[
-        Path | None, typer.Option(dir_okay=False, help="Write the result here as JSON.")
-    ] = None,
+    out: OutOption = None,
 ) -> None:
     """Embed images with and without importances, after a comparison with transformers."""
     from minireranker.bench.embedder import EmbedderBench, run

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from minireranker.errors import ConfigurationError
 
-from .bench_output import check_target, clock, write_result
+from .bench_output import OutOption, check_target, clock, write_result
 
 
 def kernels(
@@ -40,9 +39,7 @@ def kernels(
         bool, typer.Option(help="Overwrite a GPU's L2 cache before each timing.")
     ] = False,
     repeats: Annotated[int, typer.Option(help="Timings of each, in turns.", min=1)] = 9,
-    out: Annotated[
-        Path | None, typer.Option(dir_okay=False, help="Write the result here as JSON.")
-    ] = None,
+    out: OutOption = None,
 ) -> None:
     """Attention over cached documents: each backend's time, its error, and its share of the floor.
 

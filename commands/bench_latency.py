@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -128,18 +129,18 @@ def latency(
     asked = Asked(queries, documents, candidates, scale, sample, units, rounds, repeats)
     modes = tuple(Mode(name, concurrency, rate) for name in mode or ("offline", "single"))
     peers = tuple(peer or ("all",))
+    places = profile, dtype, device, embedder, cache
+    # No option: the command line stands in the result.
+    token = os.environ.get(TOKEN_VARIABLE) or None
+    bench = LatencyBench(model or Path(size), load, *places, modes, peers, asked, target, token)
     if model is None:
-        check_size(size, load, asked, dtype=dtype, device=device, peers=peers)
+        check_size(size, bench)
     say = clock()
     with (
         tempfile.TemporaryDirectory(prefix="minireranker-latency-") as scratch,
         given_or_synthetic(model, size, say) as checkpoint,
     ):
-        places = profile, dtype, device, embedder, cache
-        # No option: the command line stands in the result.
-        token = os.environ.get(TOKEN_VARIABLE) or None
-        bench = LatencyBench(checkpoint, load, *places, modes, peers, asked, target, token)
-        result = _run(bench, Path(scratch), say)
+        result = _run(replace(bench, model=checkpoint), Path(scratch), say)
     _finish(result, out, csv, html)
 
 

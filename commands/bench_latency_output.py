@@ -8,61 +8,64 @@ from typing import TYPE_CHECKING, Any
 
 from minireranker.bench.latency.wording import ceilings, pays_from, seconds, times, verdict
 
-from .printable import printable
+from .bench_table import open_console, print_line, print_table
 from .quantities import counted, shown_bytes
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from minireranker.bench.latency import LatencyWorkload
 
 __all__ = ["show", "show_workloads"]
 
+_RUN = (
+    *("", "cache", "p50", "p90", "p95", "p99", "mean", "pairs/s", "queries/s", "hits"),
+    *("of roof", "memory", "GPU memory"),
+)
+_PEER = (
+    *("beside", "a pair", "first time", "over ours", "over ours, whole list"),
+    *("scores", "pays from", "memory"),
+)
+
 
 def show(result: Mapping[str, Any]) -> None:
     """Print to stdout, as wide as it is; no timing of a result whose gate was not passed."""
-    from rich.text import Text
-
-    targets = [target for target in result["targets"] if target["runs"]]
-    tables = {_title(target, result): _runs(target, result) for target in targets}
+    console = open_console()
+    for target in result["targets"]:
+        if target["runs"]:
+            print_line(console, _title(target, result), "bold")
+            rows = [_run(run) for run in target["runs"]]
+            print_table(console, _RUN, rows, left=(0, 1))
+            console.print()
     if result["peers"]:
-        tables["peers, in turns with ours on the same pairs:"] = _peers(result)
-    console = _console(list(tables.values()))
-    for title, table in tables.items():
-        console.print(Text(title, style="bold"), soft_wrap=True)
-        console.print(table)
+        print_line(console, "peers, in turns with ours on the same pairs:", "bold")
+        print_table(console, _PEER, list(_peers(result)))
         console.print()
-    for line in _left_out(result["peers"]):
-        console.print(Text(line), soft_wrap=True)
-    for line in _remarks(result):
-        console.print(Text(line), soft_wrap=True)
+    for line in (*_left_out(result["peers"]), *_remarks(result)):
+        print_line(console, line)
 
 
 def show_workloads(known: Mapping[str, LatencyWorkload]) -> None:
     """Print what there is, by name."""
-    table = _table("workload", "queries", "documents", "candidates", "visual tokens", "what")
+    names = ("workload", "queries", "documents", "candidates", "visual tokens", "what")
+    rows = []
     for name, load in known.items():
         counts = (load.queries, load.documents, load.listed, load.visual_tokens)
-        table.add_row(name, *(f"{count:,}" for count in counts), load.about)
-    table.columns[-1].justify = "left"
-    _console([table]).print(table)
+        rows.append([name, *(f"{count:,}" for count in counts), load.about])
+    print_table(open_console(), names, rows, left=(0, 5))
 
 
-def _runs(target: Mapping[str, Any], result: Mapping[str, Any]) -> Table:
-    on_gpu = result["device"]["kind"] != "cpu"
-    names = ["", "cache", "p50", "p90", "p95", "p99", "mean", "pairs/s", "queries/s", "hits"]
-    names += ["of roof", "memory", *(["GPU memory"] if on_gpu else [])]
-    table = _table(*names)
-    for run in target["runs"]:
-        label = run["label"] + ("" if run["finished"] else " (interrupted)")
-        rates = (f"{run['pairs_per_second']:,.4g}", f"{run['queries_per_second']:,.3g}")
-        cells = [label, run["cache"], *(seconds(run[name]) for name in names[2:7]), *rates]
-        reached = run.get("reached") or {"share_of_roof": None}
-        cells += [_percent(run["cache_hit_rate"], 0), _percent(reached["share_of_roof"], 1)]
-        cells.append(_bytes(run["memory"]["peak"]))
-        table.add_row(*cells, *([_bytes(run["memory"]["gpu_peak"])] if on_gpu else []))
-    table.columns[1].justify = "left"
-    return table
+def _run(run: Mapping[str, Any]) -> list[str]:
+    reached = run.get("reached") or {"share_of_roof": None}
+    return [
+        run["label"] + ("" if run["finished"] else " (interrupted)"),
+        run["cache"],
+        *(seconds(run[name]) for name in _RUN[2:7]),
+        f"{run['pairs_per_second']:,.4g}",
+        f"{run['queries_per_second']:,.3g}",
+        _percent(run["cache_hit_rate"], 0),
+        _percent(reached["share_of_roof"], 1),
+        _bytes(run["memory"]["peak"]),
+        _bytes(run["memory"]["gpu_peak"]),
+    ]
 
 
 def _title(target: Mapping[str, Any], result: Mapping[str, Any]) -> str:
@@ -76,20 +79,17 @@ def _title(target: Mapping[str, Any], result: Mapping[str, Any]) -> str:
         f"{model['name']}, {model['profile']}, {model['precision']}",
         f"{place}, {result['device']['threads']} threads",
     ]
-    return printable("; ".join(said))
+    return "; ".join(said)
 
 
-def _peers(result: Mapping[str, Any]) -> Table:
-    names = ("beside", "a pair", "first time", "over ours", "over ours, whole list")
-    table = _table(*names, "scores", "pays from", "memory")
+def _peers(result: Mapping[str, Any]) -> Iterator[list[str]]:
     turns = result["turns"]
     if turns is not None:
         whole = f"{seconds(turns['whole_seconds_a_pair'])} on the whole list"
-        table.add_row("ours", seconds(turns["seconds_a_pair"]), "", "1", whole)
+        yield ["ours", seconds(turns["seconds_a_pair"]), "", "1", whole, "", "", ""]
     for row in result["peers"]:
         if row["seconds_a_pair"]:
-            table.add_row(*_peer(row))
-    return table
+            yield _peer(row)
 
 
 def _left_out(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -97,12 +97,12 @@ def _left_out(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     for row in rows:
         if not row["seconds_a_pair"]:
             reason = row["reason"] or "interrupted before it was timed"
-            yield f"{printable(row['name'])}: {printable(reason.splitlines()[0])}"
+            yield f"{row['name']}: {reason.splitlines()[0]}"
 
 
 def _peer(row: Mapping[str, Any]) -> list[str]:
     return [
-        printable(row["name"]),
+        row["name"],
         seconds(statistics.median(row["seconds_a_pair"])),
         seconds(statistics.median(row["cold_seconds_a_pair"])),
         times(row["ratio"]),
@@ -140,7 +140,7 @@ def _remarks(result: Mapping[str, Any]) -> Iterator[str]:
         yield from _of_target(target)
     if result["ceilings"] is not None and result["targets"]:
         yield ceilings(result["ceilings"])
-    yield from (printable(line) for line in result["settings"]["said"])
+    yield from result["settings"]["said"]
     yield from _of_peers(result["peers"])
     if not result["finished"]:
         yield f"{result['stopped']}; figures are of what was finished"
@@ -174,13 +174,13 @@ def _of_peers(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     for row in rows:
         agreement = row["agreement"]
         if agreement is not None and not agreement["agrees"]:
-            yield printable(
+            yield (
                 f"{row['name']}: its scores are not the unmodified model's ({row['order']}); "
                 f"allowed is a difference of {agreement['tolerance']:.2g} (twice the model's own "
                 "error in this dtype, and a rounding): compare its time with care"
             )
         if row["status"] == "failed":
-            yield from map(printable, f"{row['name']}: {row['reason']}".splitlines())
+            yield from f"{row['name']}: {row['reason']}".splitlines()
         if row["prefixes"] and row["prefixes"]["computed"]:
             yield (
                 f"{row['name']}: {row['prefixes']['computed']} prefixes were computed again while "
@@ -194,23 +194,3 @@ def _percent(share: float | None, digits: int) -> str:
 
 def _bytes(count: int | None) -> str:
     return "" if count is None else shown_bytes(count)
-
-
-def _table(*names: str) -> Table:
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for at, name in enumerate(names):
-        table.add_column(name, justify="right" if at else "left", no_wrap=True)
-    return table
-
-
-def _console(tables: Sequence[Table]) -> Any:
-    """One as wide as the widest: a file or a narrow window must not lose digits."""
-    from rich.console import Console
-    from rich.measure import Measurement
-
-    console = Console()
-    options = console.options.update(max_width=1_000)
-    widths = [Measurement.get(console, options, table).maximum for table in tables]
-    return Console(width=max([console.width, *widths]))

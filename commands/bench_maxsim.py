@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from .bench_output import check_target, clock, write_result
+from .bench_output import OutOption, check_target, clock, write_result
 
 
 def maxsim(
@@ -21,9 +20,7 @@ def maxsim(
         str, typer.Option(help="Some of float32, bfloat16, float16, int8.")
     ] = "float32,bfloat16,int8",
     repeats: Annotated[int, typer.Option(help="Timings of each, in turns.", min=1)] = 7,
-    out: Annotated[
-        Path | None, typer.Option(dir_okay=False, help="Write the result here as JSON.")
-    ] = None,
+    out: OutOption = None,
 ) -> None:
     """Queries against documents of token vectors, and the rates of the products alone."""
     from minireranker.bench.maxsim import MaxsimBench, run

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .bench_output import check_target, clock, write_result
+from .bench_output import OutOption, check_target, clock, write_result
 
 
 def metaembed(
@@ -22,9 +22,7 @@ def metaembed(
     dtype: Annotated[str, typer.Option(help="Of the index: int8, bfloat16 or float32.")] = "int8",
     queries: Annotated[int, typer.Option(help="Queries scored at once.", min=1)] = 1,
     repeats: Annotated[int, typer.Option(help="Timings of each group.", min=1)] = 5,
-    out: Annotated[
-        Path | None, typer.Option(dir_okay=False, help="Write the result here as JSON.")
-    ] = None,
+    out: OutOption = None,
 ) -> None:
     """Scoring every candidate in each of MetaEmbed's groups, and the index bytes of each."""
     from minireranker.bench.metaembed import MetaEmbedBench, run

@@ -16,8 +16,10 @@ import typer
 from minireranker.errors import ConfigurationError
 
 __all__ = [
+    "CheckpointOption",
     "ModelOption",
     "OutOption",
+    "PngOption",
     "SizeOption",
     "check_target",
     "clock",
@@ -31,12 +33,17 @@ ModelOption = Annotated[
         "--model", help="Checkpoint directory, or builtin; without it a synthetic one is written."
     ),
 ]
+CheckpointOption = Annotated[
+    Path | None,
+    typer.Option("--model", help="Checkpoint directory; without it a synthetic one is written."),
+]
 SizeOption = Annotated[
     str, typer.Option("--size", help="Size of the synthetic checkpoint: tiny, 2b, 4b or 8b.")
 ]
 OutOption = Annotated[
     Path | None, typer.Option("--out", dir_okay=False, help="Write the result here as JSON.")
 ]
+PngOption = Annotated[Path | None, typer.Option(dir_okay=False, help="Draw the result here.")]
 
 
 def clock() -> Callable[[str], None]:

@@ -10,7 +10,7 @@ import typer
 
 from minireranker.errors import ConfigurationError
 
-from .bench_output import check_target, clock, write_result
+from .bench_output import OutOption, PngOption, check_target, clock, write_result
 
 if TYPE_CHECKING:
     from minireranker.relevance import Dataset
@@ -49,8 +49,6 @@ _Reference = Annotated[
 _Cache = Annotated[
     Path | None, typer.Option("--cache", metavar="DIR", help="Keep what is read, for a next run.")
 ]
-_Out = Annotated[Path | None, typer.Option(dir_okay=False, help="Write the result here as JSON.")]
-_Png = Annotated[Path | None, typer.Option(dir_okay=False, help="Draw the result here.")]
 
 
 def quality(
@@ -70,8 +68,8 @@ def quality(
     cache: _Cache = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")] = "auto",
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 ...")] = "auto",
-    out: _Out = None,
-    png: _Png = None,
+    out: OutOption = None,
+    png: PngOption = None,
 ) -> None:
     """nDCG, Hit@1, MRR and agreement with the dense run, by profile, with intervals.
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from .printable import printable
+from .bench_table import open_console, print_line, print_table
 from .quantities import counted
 
 __all__ = ["show"]
@@ -20,28 +20,19 @@ _BESIDE = ("kept", "tau", "top 10", "s")
 
 def show(result: Mapping[str, Any]) -> None:
     """Print the table to stdout, as wide as it is."""
-    from rich.console import Console
-    from rich.measure import Measurement
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(title=Text(_title(result)), box=None, pad_edge=False, header_style="bold")
-    table.title_justify = table.caption_justify = "left"
-    table.add_column("")
+    console = open_console()
     confidence = f"± {100 * result['workload']['confidence']:g} %"
-    for name in (*_FORM, "nDCG@5", "nDCG@10", confidence, "Hit@1", "MRR@10", *_BESIDE):
-        table.add_column(name, justify="right", no_wrap=True)
-    for name, row in result["systems"].items():
-        cells = _cells(name, row, is_reference=name == result["reference"])
-        table.add_row(*map(Text, cells))
-    table.caption = Text(_caption(result))
-    console = Console()
-    # A file or a narrow window must not lose digits.
-    wide = Measurement.get(console, console.options.update(max_width=1_000), table).maximum
-    console = Console(width=max(console.width, wide))
-    console.print(table)
+    names = ("", *_FORM, "nDCG@5", "nDCG@10", confidence, "Hit@1", "MRR@10", *_BESIDE)
+    rows = [
+        _cells(name, row, is_reference=name == result["reference"])
+        for name, row in result["systems"].items()
+    ]
+    print_line(console, _title(result), "italic")
+    print_table(console, names, rows)
+    for line in _caption(result):
+        print_line(console, line, "dim italic")
     for line in _remarks(result):
-        console.print(Text(line), soft_wrap=True)
+        print_line(console, line)
 
 
 def _title(result: Mapping[str, Any]) -> str:
@@ -51,8 +42,8 @@ def _title(result: Mapping[str, Any]) -> str:
     dtypes = sorted({dtype for _, dtype in places if dtype})
     model = load["model"] or load["embedder"]
     said = [
-        *([printable(Path(model).name or model)] if model else []),
-        f"{printable(load['dataset'])}: {counted(load['queries'], 'query', 'queries')}",
+        *([Path(model).name or model] if model else []),
+        f"{load['dataset']}: {counted(load['queries'], 'query', 'queries')}",
         counted(load["documents"], "document", "documents"),
         counted(load["pairs"], "pair", "pairs"),
         f"on {machine['gpu'] if on_gpu else machine['cpu']}",
@@ -67,7 +58,7 @@ def _cells(name: str, row: Mapping[str, Any], *, is_reference: bool) -> list[str
     share = (main["difference"] or {}).get("share")
     tau, shared = (agreement.get(each) or {} for each in ("Kendall tau", "overlap@10"))
     return [
-        printable(name),
+        name,
         "" if row["exit"] is None else str(row["exit"]),
         "" if row["band"] is None else f"{row['band'][0]}-{row['band'][1]}",
         "" if row["keep"] is None else f"{row['keep']:g}",
@@ -83,17 +74,14 @@ def _cells(name: str, row: Mapping[str, Any], *, is_reference: bool) -> list[str
     ]
 
 
-def _caption(result: Mapping[str, Any]) -> str:
+def _caption(result: Mapping[str, Any]) -> Iterator[str]:
     best, reference = result["workload"]["best_ndcg_at_10"], result["reference"]
-    lines = [f"±: of nDCG@10, over queries; the best order of these candidates has {best:.3f}"]
+    yield f"±: of nDCG@10, over queries; the best order of these candidates has {best:.3f}"
     if reference is not None:
-        lines.append(f"kept: share of {reference}'s nDCG@10; tau, top 10: against {reference}")
-        lines += [
-            f"{name} - {reference}: {_difference(row)}"
-            for name, row in result["systems"].items()
-            if row["metrics"]["nDCG@10"]["difference"]
-        ]
-    return "\n".join(map(printable, lines))
+        yield f"kept: share of {reference}'s nDCG@10; tau, top 10: against {reference}"
+        for name, row in result["systems"].items():
+            if row["metrics"]["nDCG@10"]["difference"]:
+                yield f"{name} - {reference}: {_difference(row)}"
 
 
 def _difference(row: Mapping[str, Any]) -> str:
@@ -107,16 +95,16 @@ def _remarks(result: Mapping[str, Any]) -> Iterator[str]:
     failures: dict[tuple[str, ...], list[str]] = {}
     for name, row in result["systems"].items():
         if row["queries"] < of:
-            yield f"{printable(name)}: interrupted; figures are of {row['queries']} of {of} queries"
+            yield f"{name}: interrupted; figures are of {row['queries']} of {of} queries"
         if row["failed"]:
-            failures.setdefault(_failures(row), []).append(printable(name))
+            failures.setdefault(_failures(row), []).append(name)
     for lines, names in failures.items():
         yield f"{', '.join(names)}: {lines[0]}"
         yield from (f"  {line}" for line in lines[1:])
     for name, reason in result["errors"].items():
-        yield printable(f"{name}: not measured: {reason}")
+        yield f"{name}: not measured: {reason}"
     if result["not_begun"]:
-        yield f"interrupted; not begun: {', '.join(map(printable, result['not_begun']))}"
+        yield f"interrupted; not begun: {', '.join(result['not_begun'])}"
 
 
 def _failures(row: Mapping[str, Any]) -> tuple[str, ...]:
@@ -127,7 +115,7 @@ def _failures(row: Mapping[str, Any]) -> tuple[str, ...]:
         counts.append(f"{counted(documents, 'document', 'documents')} failed, ranked last")
     if queries:
         counts.append(f"{counted(queries, 'query', 'queries')} failed, worth 0")
-    named = [printable(f"{item['what']}: {item['reason']}") for item in row["failed"][:_NAMED]]
+    named = [f"{item['what']}: {item['reason']}" for item in row["failed"][:_NAMED]]
     return ("; ".join(counts), *named)
 
 

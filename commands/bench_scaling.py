@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -10,6 +9,7 @@ import typer
 from .bench_output import (
     ModelOption,
     OutOption,
+    PngOption,
     SizeOption,
     check_target,
     clock,
@@ -34,7 +34,7 @@ def scaling(
     most: Annotated[int, typer.Option(help="Leave out values above.", min=1)] = 10_000,
     repeats: Annotated[int, typer.Option(help="Timings of each.", min=1)] = 3,
     out: OutOption = None,
-    png: Annotated[Path | None, typer.Option(dir_okay=False, help="Draw the result here.")] = None,
+    png: PngOption = None,
 ) -> None:
     """Seconds of a pair over candidates, tokens of either side, and queries on shared documents."""
     from minireranker.bench.scaling import AXES, ScalingBench, run

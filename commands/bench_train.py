@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from .bench_output import check_target, clock, given_or_synthetic, write_result
+from .bench_output import (
+    CheckpointOption,
+    OutOption,
+    check_target,
+    clock,
+    given_or_synthetic,
+    write_result,
+)
 
 __all__ = ["train"]
 
@@ -24,10 +30,7 @@ _MEDIUM = {
 
 
 def train(
-    model: Annotated[
-        Path | None,
-        typer.Option(help="Checkpoint directory; without it a synthetic one is written."),
-    ] = None,
+    model: CheckpointOption = None,
     size: Annotated[
         str, typer.Option(help="Size of the synthetic checkpoint: medium, tiny, 2b, 4b or 8b.")
     ] = "medium",
@@ -38,9 +41,7 @@ def train(
     side: Annotated[int, typer.Option(help="Side of the square images, pixels.", min=64)] = 640,
     repeats: Annotated[int, typer.Option(help="Steps of each, in turns.", min=1)] = 3,
     recompute: Annotated[bool, typer.Option("--recompute", help="Gradient checkpointing.")] = False,
-    out: Annotated[
-        Path | None, typer.Option(dir_okay=False, help="Write the result here as JSON.")
-    ] = None,
+    out: OutOption = None,
 ) -> None:
     """Time LoRA steps on the same pairs: dense and reduced, each with and without sharing."""
     from minireranker.bench.train import TrainBench, run

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from .bench import LatencyBench
 from .contenders import Contender, choose
 from .geometry import Geometry
 from .memory import require_memory
-from .plan import Asked, Plan, make_plan
+from .plan import Plan, make_plan
 from .prefixes import kept_bytes
-from .workload import LatencyWorkload
 
 __all__ = ["Admission", "admit", "check_size"]
 
@@ -29,8 +29,7 @@ class Admission:
 
 def admit(
     model: Geometry,
-    load: LatencyWorkload,
-    asked: Asked,
+    bench: LatencyBench,
     contenders: Sequence[Contender],
     *,
     dtype: str,
@@ -40,28 +39,21 @@ def admit(
     import torch
 
     threads, on_gpu = torch.get_num_threads(), not device.startswith("cpu")
-    plan = make_plan(load, model, asked, threads=threads, gpu=on_gpu)
+    cold = len(bench.modes) if bench.state == "cold" else 0
+    plan = make_plan(bench.load, model, bench.asked, threads=threads, gpu=on_gpu, cold_modes=cold)
     keep = kept_bytes(contenders, plan, model, dtype)
     return Admission(plan, threads, keep, require_memory(model, dtype, [*keep.values()], device))
 
 
-def check_size(
-    size: str,
-    load: LatencyWorkload,
-    asked: Asked,
-    *,
-    dtype: str = "auto",
-    device: str = "auto",
-    peers: Sequence[str] = ("all",),
-) -> None:
+def check_size(size: str, bench: LatencyBench) -> None:
     """Refuse a synthetic checkpoint that would not fit memory, before it is written.
 
-    Raises ConfigurationError.
+    ``bench``: whatever its model is. Raises ConfigurationError.
     """
     from minireranker.bench.peers import available
     from minireranker.engine.placement import find_device, find_precision
 
-    place = find_device(device)
-    own = str(find_precision(dtype, "bfloat16", place).dtype).removeprefix("torch.")
-    contenders, model = choose(peers, available()), Geometry.of_size(size)
-    admit(model, load, asked, contenders, dtype=own, device=str(place))
+    place = find_device(bench.device)
+    own = str(find_precision(bench.dtype, "bfloat16", place).dtype).removeprefix("torch.")
+    contenders, model = choose(bench.peers, available()), Geometry.of_size(size)
+    admit(model, bench, contenders, dtype=own, device=str(place))

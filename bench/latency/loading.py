@@ -11,7 +11,7 @@ from minireranker.models import BUILTIN
 from .bench import LatencyBench
 from .in_process import InProcess
 
-__all__ = ["draws_importances", "load"]
+__all__ = ["draws_importances", "load", "require_warm"]
 
 
 def load(bench: LatencyBench, path: Path, entries: Path, room: int) -> InProcess:
@@ -50,3 +50,17 @@ def draws_importances(bench: LatencyBench, reranker: Reranker) -> bool:
             "name the embedder that it has (--embedder), or a profile that keeps everything"
         )
     return random
+
+
+def require_warm(bench: LatencyBench, missed: int, room: int) -> None:
+    """Raise ConfigurationError where a query did not find in memory what was read ahead of it.
+
+    ``missed``: entries that its candidates should have had; ``room``: bytes of the cache.
+    """
+    # A query that is an image comes first: captions have no entries.
+    if missed and bench.state == "warm-memory" and bench.load.query == "text":
+        raise ConfigurationError(
+            f"{missed} entries did not stay in the {room / 2**20:.1f} MiB that is left beside the "
+            "peers, so nothing warm could be timed: take fewer peers (--peer), fewer documents "
+            "(--documents), or --cache warm-disk"
+        )

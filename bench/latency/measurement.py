@@ -22,7 +22,7 @@ from .drawing import Material, draw_material
 from .economy import amortised, with_economy
 from .geometry import Geometry
 from .in_process import InProcess
-from .loading import draws_importances, load
+from .loading import draws_importances, load, require_warm
 from .modes import Driver
 from .peer_rows import rows
 from .reference import Unit, our_agreement, read_references
@@ -49,7 +49,7 @@ class Measurement:
         stored = Checkpoint.open(self._path).config.dtype
         dtype = str(find_precision(bench.dtype, stored, device).dtype).removeprefix("torch.")
         model, where = Geometry.of_checkpoint(self._path), {"dtype": dtype, "device": str(device)}
-        fits = self._fits = admit(model, bench.load, bench.asked, self._contenders, **where)
+        fits = self._fits = admit(model, bench, self._contenders, **where)
         self._plan = fits.plan
         self._place = Place(self._path, dtype, device.type, fits.threads, fits.keep)
         self._units = [Unit(at, self._plan.sample) for at in range(self._plan.units)]
@@ -127,6 +127,7 @@ class Measurement:
             }
         few = None if not self._bench.streams else 2
         target.rank(material.queries[0], material.names(0, few))
+        require_warm(self._bench, target.counters().cache_misses, self._fits.room)
 
     def _compare(self, reranker: Reranker, target: Target, material: Material) -> None:
         present = [one for one in self._contenders if one.absence is None]

@@ -18,7 +18,7 @@ _CPU_RATE, _GPU_RATE = 2e11, 2e14
 _CPU_TOKEN, _GPU_TOKEN = 3e-4, 1e-4
 """Seconds assumed a visual token beside its products: decoding, patches, many small steps."""
 _READING_SECONDS = 120.0
-"""Of all documents, at that rate: fewer are read where it would take longer."""
+"""Of all that is read, at that rate: less is where it would take longer."""
 _ASKED_AGAIN = 3
 """Times that a query which is an image is read: nothing of it is kept from call to call."""
 _SHARES = (1.0, 0.5, 0.2, 0.1, 0.05, 0.02)
@@ -61,19 +61,31 @@ class Plan:
 
 
 def make_plan(
-    load: LatencyWorkload, model: Geometry, asked: Asked, *, threads: int, gpu: bool
+    load: LatencyWorkload,
+    model: Geometry,
+    asked: Asked,
+    *,
+    threads: int,
+    gpu: bool,
+    cold_modes: int = 0,
 ) -> Plan:
-    """Fit a workload to a model and a machine. Raises ConfigurationError for counts too low."""
+    """Fit a workload to a model and a machine. Raises ConfigurationError for counts too low.
+
+    ``cold_modes``: how often it is driven from an empty cache; 0: documents are read once, ahead.
+    """
     rate, token = (_GPU_RATE, _GPU_TOKEN) if gpu else (_CPU_RATE * threads, _CPU_TOKEN)
     tokens = load.visual_tokens
     seconds = model.pair_flop(tokens, _TEXT_TOKENS) / rate + token * tokens
+    depths = next((depth for limit, depth in _DEPTHS if seconds <= limit), _LEAST)
+    rounds, repeats = asked.rounds or depths[2], asked.repeats or depths[3]
     share, said = asked.scale, list[str]()
-    if share is None:
-        pool = load.documents if load.query == "text" else _ASKED_AGAIN * load.queries
-        fitting = [each for each in _SHARES if each * pool * seconds <= _READING_SECONDS]
+    if share is None and (asked.documents is not None or asked.candidates is not None):
+        share = 1.0
+    elif share is None:
+        cold = cold_modes, repeats, rounds * (asked.units or depths[1])
+        most = _READING_SECONDS / seconds
+        fitting = [each for each in _SHARES if _read(load.scaled(each)[0], *cold) <= most]
         share = max(fitting, default=_SHARES[-1])
-        if asked.documents is not None or asked.candidates is not None:
-            share = 1.0
     fitted, reductions = load.scaled(share)
     if reductions:
         why = "as asked" if asked.scale is not None else "so that reading takes minutes here"
@@ -82,7 +94,6 @@ def make_plan(
         queries=asked.queries, documents=asked.documents, candidates=asked.candidates
     )
     said += [f"as asked: {each}" for each in reductions]
-    depths = next((depth for limit, depth in _DEPTHS if seconds <= limit), _LEAST)
     sample = min(asked.sample or depths[0], fitted.listed)
     units = min(asked.units or depths[1], fitted.queries)
     said.append(
@@ -90,5 +101,15 @@ def make_plan(
         f"pairs ({sample} candidates of {units} of {fitted.queries} queries); a ratio over whole "
         "lists is of seconds a pair, scaled"
     )
-    rounds, repeats = asked.rounds or depths[2], asked.repeats or depths[3]
     return Plan(fitted, sample, units, rounds, repeats, tuple(said))
+
+
+def _read(load: LatencyWorkload, cold_modes: int, repeats: int, turns: int) -> int:
+    """How many times a picture is read, of a document or of a query."""
+    if load.query == "image":
+        return _ASKED_AGAIN * load.queries
+    if not cold_modes:
+        return load.documents
+    if load.stream:
+        return cold_modes * load.documents
+    return load.listed * (cold_modes * repeats * load.queries + turns)

@@ -109,7 +109,7 @@ def _longest(text: dict[str, Any], request: dict[str, Any]) -> int:
     head = text.get("head_dim") or text["hidden_size"] // text["num_attention_heads"]
     numbers = 2 * text["num_hidden_layers"] * text["num_key_value_heads"] * head
     item = 4 if request["dtype"] == "float32" else 2
-    room = request["keep_bytes"] // (numbers * item) - BLOCKS_TOKENS
+    room: int = request["keep_bytes"] // (numbers * item) - BLOCKS_TOKENS
     return max(1, min(MOST_TOKENS, room))
 
 

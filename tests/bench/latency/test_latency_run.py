@@ -145,6 +145,15 @@ def test_a_mode_is_checked(fields: dict[str, Any], reason: str) -> None:
         Mode(**fields)
 
 
+def test_entries_that_did_not_stay_are_not_called_warm(
+    measured: Measured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("minireranker.bench.latency.admission.require_memory", lambda *_: 5_000)
+    with pytest.raises(ConfigurationError, match=r"entries did not stay in the 0\.0 MiB"):
+        measured(asked=ONE)
+    assert measured(asked=ONE, cache="warm-disk")["finished"]
+
+
 def test_a_profile_that_keeps_nothing_of_documents_is_refused(measured: Measured) -> None:
     with pytest.raises(ConfigurationError, match="puts the query first"):
         measured(profile="dense-query-first", asked=ONE)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 
-from minireranker.bench.latency import check_size
+from minireranker.bench.latency import LatencyBench, check_size
 from minireranker.bench.latency.geometry import Geometry
 from minireranker.bench.latency.memory import (
     Needs,
@@ -56,15 +57,17 @@ def test_what_peers_keep_is_counted_and_named() -> None:
 
 def test_a_size_is_refused_before_it_is_written() -> None:
     with pytest.raises(ConfigurationError, match="size '3b'"):
-        check_size("3b", LOAD, Asked())
-    check_size("tiny", LOAD, Asked(), peers=("none",))
+        check_size("3b", LatencyBench(Path("3b"), LOAD))
+    check_size("tiny", LatencyBench(Path("tiny"), LOAD, peers=("none",)))
 
 
 def test_a_sample_whose_prefixes_do_not_fit_is_refused_before_anything_is_written() -> None:
     many = dataclasses.replace(LOAD, queries=10_000, documents=10_000, candidates=10_000)
     asked = Asked(scale=1.0, sample=10_000, units=10_000)
     with pytest.raises(ConfigurationError, match="GiB of that for the prefixes they keep"):
-        check_size("2b", many, asked, peers=("transformers:prefix",))
+        check_size(
+            "2b", LatencyBench(Path("2b"), many, asked=asked, peers=("transformers:prefix",))
+        )
 
 
 def test_a_container_bounds_memory(tmp_path) -> None:

@@ -13,10 +13,11 @@ from minireranker.bench.latency.workload import find_workload
 from minireranker.errors import ConfigurationError
 
 
-def plan(size: str, name: str = "coco-t2i", threads: int = 2, **asked: object) -> Plan:
-    wanted = Asked(**asked)
-    geometry = Geometry.of_size(size)
-    return make_plan(find_workload(name), geometry, wanted, threads=threads, gpu=False)
+def plan(
+    size: str, name: str = "coco-t2i", threads: int = 2, cold_modes: int = 0, **asked: object
+) -> Plan:
+    load, model, wanted = find_workload(name), Geometry.of_size(size), Asked(**asked)
+    return make_plan(load, model, wanted, threads=threads, gpu=False, cold_modes=cold_modes)
 
 
 def test_a_tiny_model_does_all_of_it() -> None:
@@ -50,6 +51,18 @@ def test_pictures_take_time_that_no_product_explains() -> None:
     )
     rounds = [plan("tiny", name).rounds for name in ("coco-t2i", "visual-documents")]
     assert rounds[0] > rounds[1]
+
+
+def test_what_every_mode_reads_anew_counts_every_time() -> None:
+    """A stream's pages are read once a mode; without one, once a query, repeat and turn."""
+    once, twice, often = (plan("tiny", "reuse-stream", cold_modes=each) for each in (0, 2, 8))
+    assert once.load.documents > twice.load.documents > often.load.documents
+    warm, cold = plan("tiny"), plan("tiny", cold_modes=2)
+    assert cold.load.documents < warm.load.documents
+    assert "so that reading takes minutes here" in cold.said[0]
+    less = plan("tiny", cold_modes=2, repeats=1, units=1, rounds=1)
+    assert less.load.documents > cold.load.documents
+    assert plan("tiny", cold_modes=2, documents=80).load.documents == 80
 
 
 def test_what_is_asked_for_is_done() -> None:

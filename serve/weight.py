@@ -9,7 +9,9 @@ from minireranker.engine.content import DocumentId
 
 __all__ = ["held_bytes", "likely_tokens"]
 
-_REFERENCE = 64
+_REFERENCE = 48
+"""So little that ``round_documents`` of them fit ``round_tokens``: with rounds that are nearly
+full a full queue takes one more."""
 _PICTURE = 512
 _VIDEO = 4_096
 _LETTERS = 3

@@ -81,3 +81,20 @@ def test_the_peers_figures_are_the_measured_ones(readme: str) -> None:
         ratio = f"{middle:.1f} x ({low:.1f} to {high:.1f})"
         assert peer["agreement"]["agrees"]
         assert f"| {peer['name']} | {a_pair:,.0f} ms | {ratio} |" in readme
+
+
+def test_the_sidecars_figures_are_the_measured_ones(readme: str) -> None:
+    found = result("serving-builtin-cpu.json")
+    capacity, overload = found["capacity"], found["overload"]
+    assert found["settings"]["seconds"] >= 300
+    assert found["exit_code"] == 0
+    assert overload["outcomes"].keys() == {"answered", "QueueFullError"}
+    waits = overload["latency_seconds"]["p99"], overload["p99_bound_seconds"]
+    for figure in (
+        f"{found['in_process_documents_per_second']:.0f} in-process",
+        f"{capacity['documents_per_second']:.0f} through the server",
+        f"{100 * found['share_of_in_process']:.0f} %",
+        f"{waits[0]:.2f} s (bound: {waits[1]:.2f} s)",
+        f"{100 * overload['resident_growth']:.1f} %",
+    ):
+        assert figure in re.sub(r"\s+", " ", readme)

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from minireranker.engine.content import DocumentId
 from minireranker.errors import ConfigurationError, InputError
 from minireranker.serve.jobs import Job, Refused
 from minireranker.serve.options import ServiceOptions
@@ -61,6 +62,15 @@ def test_a_long_request_takes_a_slice_of_each_round_and_goes_behind() -> None:
     assert next_round(queue) == [(big, 32)]
     assert next_round(queue) == [(big, 4)]
     assert next_round(queue) == []
+
+
+def test_indexed_documents_fill_the_rounds_of_a_full_queue() -> None:
+    ids = tuple(DocumentId(f"d{index}") for index in range(16))
+    jobs = [Job("rerank", ids, ("query",)) for _ in range(64)]
+    queue = queue_of(*(Ticket(job, LOOP.create_future()) for job in jobs))
+    rounds = [sum(count for _, count in next_round(queue)) for _ in range(4)]
+    assert rounds == [256] * 4
+    assert queue.waiting == 0
 
 
 def test_tenants_have_their_turns_however_much_one_of_them_asks() -> None:

@@ -68,7 +68,7 @@ def served(tiny: Path) -> Iterator[Served]:
         places = (f"127.0.0.1:{face.port}" for face in (sidecar.grpc, sidecar.http))
         ready.set_result((Served(*places), lambda: loop.call_soon_threadsafe(stop.set)))
         await stop.wait()
-        await sidecar.http.stop()
+        await sidecar.http.stop(1.0)
         await sidecar.service.drain(1.0)
         await sidecar.grpc.leave()
         await sidecar.grpc.stop(1.0)

@@ -22,6 +22,9 @@ def serving(
     overload: Annotated[float, typer.Option(help="Times the capacity.", min=0.1)] = 2.0,
     per_request: Annotated[int, typer.Option(help="Documents of a request.", min=1)] = 16,
     queue: Annotated[int, typer.Option(help="Documents that may wait.", min=1)] = 1_024,
+    queue_seconds: Annotated[
+        float | None, typer.Option(help="Work that may wait, in seconds. Default: any.", min=0.001)
+    ] = None,
     out: OutOption = None,
 ) -> None:
     """Requests through a server against the same ones in-process; then more than it can take."""
@@ -38,6 +41,7 @@ def serving(
         overload=overload,
         per_request=per_request,
         queue_documents=queue,
+        queue_seconds=queue_seconds,
     )
     result = run(bench, say)
     say("done")

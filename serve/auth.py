@@ -73,6 +73,7 @@ def service_options(config: ServeConfig, tenants: Sequence[Tenant]) -> ServiceOp
     """What the service needs of a configuration, with the tenants' quotas."""
     return ServiceOptions(
         queue_documents=config.queue_documents,
+        queue_seconds=config.queue_seconds,
         tenant_documents=config.tenant_documents,
         quotas={item.name: item.queue_documents for item in tenants if item.queue_documents},
         queue_bytes=config.queue_bytes,

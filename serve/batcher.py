@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -20,9 +21,6 @@ from .ticket import Ticket
 __all__ = ["Batcher"]
 
 _LOG = logging.getLogger(__name__)
-
-_MEMORY = 0.2
-"""Share of the newest round in the rate."""
 
 
 class Batcher:
@@ -68,7 +66,7 @@ class Batcher:
         parts = self._queue.take(dealt)
         self._observer.queue_depth(self._queue.waiting)
         tenant, kind, instruction = tickets[0].group
-        loop = asyncio.get_running_loop()
+        loop, start = asyncio.get_running_loop(), time.monotonic()
         try:
             done = await loop.run_in_executor(
                 self._worker, self._calls.run, tenant, kind, instruction, parts
@@ -79,6 +77,8 @@ class Batcher:
         self._queue.round_over()
         for ticket, part, answer in zip(tickets, parts, done.parts, strict=True):
             self._deliver(ticket, part, answer)
+        cost = sum(count * ticket.job.rows for ticket, count in dealt)
+        self._queue.pace.note(cost, time.monotonic() - start)
         self._report(tickets, parts, done)
 
     def _deliver(self, ticket: Ticket, part: Part, answer: PartAnswer | Exception) -> None:
@@ -97,9 +97,6 @@ class Batcher:
             len(part.documents) * ticket.job.rows
             for ticket, part in zip(tickets, parts, strict=True)
         )
-        if done.seconds > 0 and pairs:
-            rate, before = pairs / done.seconds, self._queue.rate
-            self._queue.rate = before + _MEMORY * (rate - before) if before else rate
         good = [answer for answer in done.parts if isinstance(answer, PartAnswer)]
         self._observer.round_done(
             Round(

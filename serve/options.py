@@ -16,8 +16,11 @@ class ServiceOptions:
 
     queue_documents: int = 1_024
     """Documents that may wait or be computed, once for each query of theirs; more is refused."""
+    queue_seconds: float | None = None
+    """Seconds after which a request should have its answer, by the pace of the rounds so far; one
+    that would take longer is refused. None: ``queue_documents`` alone bound the wait."""
     tenant_documents: int | None = None
-    """Of those, how many of one tenant; None: all."""
+    """Of ``queue_documents``, how many of one tenant; None: all."""
     quotas: Mapping[str, int] = field(default_factory=dict)
     """Instead of ``tenant_documents``, for tenants by name."""
     queue_bytes: int = 2**30
@@ -49,6 +52,10 @@ class ServiceOptions:
             "slice_documents",
         ):
             _check(name, getattr(self, name))
+        if self.queue_seconds is not None and not self.queue_seconds > 0:
+            raise ConfigurationError(
+                f"queue_seconds = {self.queue_seconds!r}: allowed is above 0, or None"
+            )
         if self.tenant_documents is not None:
             _check("tenant_documents", self.tenant_documents)
         for tenant, quota in self.quotas.items():

@@ -10,6 +10,7 @@ a fault of ours left nobody to compute (whoever runs the process starts another)
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 import time
@@ -111,6 +112,7 @@ class Sidecar:
                 await self._start()
                 await _either(self._stop, self.service.broken)
             finally:
+                gc.unfreeze()
                 is_done = await self._leave()
         return 0 if is_done and not self.service.broken.is_set() else 1
 
@@ -126,6 +128,8 @@ class Sidecar:
         if self.http is not None:
             await self.http.start()
         await self.service.start(warm_up=self._config.warm_up)
+        # A full collection looks at all that was loaded: 0.1 s in which nobody is answered.
+        gc.freeze()
         if self.grpc is not None:
             await self.grpc.serving()
         ports = {

@@ -1,10 +1,11 @@
 """Who waits, who may, and whose turn it is. Plain state: no thread, no clock, no event loop.
 
 Bounded in documents (once for each query; those of the running round too, so that the bound is one
-on time) and in bytes, over all and for each tenant. A round is dealt from one tenant, the one that
-has had the least so far, to its requests in the order they have been waiting: a slice each, then
-what is left of the round. A request that led a round, or took its slice of one, goes behind those
-that came meanwhile: a long one holds up none. Who got less keeps his place.
+on time), in the seconds they should take, and in bytes; for each tenant in documents. A round is
+dealt from one tenant, the one that has had the least so far, to its requests in the order they have
+been waiting: a slice each, then what is left of the round. A request that led a round, or took its
+slice of one, goes behind those that came meanwhile: a long one holds up none. Who got less keeps
+his place.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from .options import ServiceOptions
+from .pace import Pace
 from .parts import Part
 from .refusals import QueueFullError
 from .ticket import Ticket
@@ -27,8 +29,7 @@ _PATIENCE = 60.0
 class Queue:
     """Tickets with documents that no round has taken yet.
 
-    Attributes: ``nbytes`` (of content they hold), ``rate`` (documents a second that rounds have
-    lately done; 0: not known).
+    Attributes: ``nbytes`` (of content they hold), ``pace`` (of the rounds so far).
     """
 
     def __init__(self, options: ServiceOptions) -> None:
@@ -40,7 +41,7 @@ class Queue:
         self._places = itertools.count()
         self._running: Counter[str] = Counter()
         self.nbytes = 0
-        self.rate = 0.0
+        self.pace = Pace()
 
     @property
     def waiting(self) -> int:
@@ -56,6 +57,9 @@ class Queue:
             raise self._full(f"{waiting} documents are waiting", waiting)
         if mine + cost > quota:
             raise self._full(f"{mine} of your documents are waiting, {quota} may", mine)
+        if waiting and self._too_long(waiting + cost):
+            seconds = self.pace.expected(waiting)
+            raise self._full(f"what is waiting takes about {seconds:.1f} s", waiting)
         if self.nbytes + ticket.nbytes > self._options.queue_bytes and self._tickets:
             raise self._full("too many bytes are waiting", waiting)
         if tenant not in self._tickets:
@@ -126,8 +130,12 @@ class Queue:
     def _first(self, tenant: str) -> Ticket:
         return min(self._tickets[tenant], key=lambda ticket: ticket.place)
 
+    def _too_long(self, documents: int) -> bool:
+        most = self._options.queue_seconds
+        return most is not None and self.pace.at_most(documents) > most
+
     def _full(self, what: str, ahead: int) -> QueueFullError:
-        seconds = ahead / self.rate if self.rate else 1.0
+        seconds = self.pace.expected(ahead)
         return QueueFullError(f"the server is busy: {what}", min(max(seconds, 1.0), _PATIENCE))
 
 

@@ -46,6 +46,8 @@ class ServingBench:
     """Indexed."""
     per_request: int = 16
     queue_documents: int = 1_024
+    queue_seconds: float | None = None
+    """See ``ServiceOptions``."""
     round_documents: int = 256
 
     def __post_init__(self) -> None:
@@ -72,6 +74,7 @@ def run(bench: ServingBench, say: Callable[[str], None]) -> dict[str, Any]:
             "dtype": bench.dtype,
             "threads": bench.threads,
             "queue_documents": bench.queue_documents,
+            "queue_seconds": bench.queue_seconds,
             "round_documents": bench.round_documents,
             "call_documents": min(1_000, bench.queue_documents),
             "deadline_seconds": 3_600.0,
@@ -109,7 +112,7 @@ async def _measure(
     say(f"overload: {bench.overload:g} x {capacity.rate:.0f} documents a second")
     offered = bench.overload * capacity.rate
     overload = await load.paced(bench.seconds, offered, bench.per_request)
-    bound = bench.queue_documents / overload.rate + 3 * service
+    queue = bench.queue_seconds or bench.queue_documents / overload.rate
     return {
         "service_seconds": service,
         "capacity": {
@@ -119,7 +122,7 @@ async def _measure(
         "overload": {
             **_figures(overload),
             "offered_documents_per_second": offered,
-            "p99_bound_seconds": bound,
+            "p99_bound_seconds": queue + 3 * service,
             "resident_growth": _growth(overload.resident),
         },
     }

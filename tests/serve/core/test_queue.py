@@ -13,6 +13,7 @@ from minireranker.engine.content import DocumentId
 from minireranker.errors import ConfigurationError, InputError
 from minireranker.serve.jobs import Job, Refused
 from minireranker.serve.options import ServiceOptions
+from minireranker.serve.pace import Pace
 from minireranker.serve.queue import Queue
 from minireranker.serve.refusals import QueueFullError
 from minireranker.serve.ticket import Ticket
@@ -128,12 +129,52 @@ def test_who_fills_a_round_alone_goes_behind_however_few_documents_that_were() -
 
 def test_documents_over_the_bound_are_refused_and_told_when_to_come_back() -> None:
     queue = queue_of(ticket(60), queue_documents=100)
-    queue.rate = 20.0
+    queue.pace.note(20, 1.0)
     with pytest.raises(QueueFullError, match=r"60 documents are waiting; try again in 3 s") as full:
         queue.add(ticket(41))
     assert full.value.retry_after == 3.0
     queue.add(ticket(40))
     assert queue.waiting == 100
+
+
+def test_work_over_the_seconds_is_refused_but_never_where_nobody_waits() -> None:
+    queue = queue_of(queue_seconds=2.0)
+    for _ in range(50):
+        queue.pace.note(10, 1.0)
+    queue.add(ticket(60))
+    with pytest.raises(QueueFullError, match=r"takes about 6\.0 s; try again in 6 s"):
+        queue.add(ticket(1))
+    dealt = queue.deal()
+    queue.take(dealt)
+    with pytest.raises(QueueFullError):
+        queue.add(ticket(1))
+    queue.round_over()
+    queue.add(ticket(10))
+    queue.add(ticket(9))
+    with pytest.raises(QueueFullError, match=r"takes about 1\.9 s"):
+        queue.add(ticket(2))
+
+
+def test_an_uneven_pace_promises_less_than_an_even_one() -> None:
+    even, uneven, slower = Pace(), Pace(), Pace()
+    for at in range(100):
+        even.note(10, 1.0)
+        uneven.note(10, 0.5 + at % 2)
+        slower.note(10, 1.0 if at < 80 else 2.0)
+    assert even.expected(10) == pytest.approx(1.0)
+    assert even.at_most(10) == pytest.approx(1.0)
+    assert uneven.expected(10) == pytest.approx(1.0, abs=0.1)
+    assert uneven.at_most(10) > 2.0
+    assert slower.expected(10) == pytest.approx(2.0, abs=0.05)
+
+
+def test_a_pace_that_is_not_known_takes_no_time_and_empty_rounds_teach_nothing() -> None:
+    pace = Pace()
+    pace.note(0, 1.0)
+    assert pace.at_most(1_000) == 0.0
+    pace.note(10, 1.0)
+    pace.note(0, 5.0)
+    assert pace.expected(10) == pytest.approx(1.0)
 
 
 def test_a_tenant_over_its_quota_is_refused_and_others_are_not() -> None:
@@ -193,6 +234,12 @@ def test_documents_that_were_refused_are_not_dealt() -> None:
 def test_a_number_nothing_can_be_served_with_is_refused(field: str, value: object) -> None:
     with pytest.raises(ConfigurationError, match=rf"{field} = {value!r}: allowed is 1 or more"):
         ServiceOptions(**{field: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, float("nan")])
+def test_seconds_that_admit_nobody_are_refused(value: float) -> None:
+    with pytest.raises(ConfigurationError, match="queue_seconds = "):
+        ServiceOptions(queue_seconds=value)
 
 
 sizes = st.integers(1, 40)

@@ -53,7 +53,7 @@ class RerankerServicer:
 
     async def rerank(self, request: pb.RerankRequest, caller: Caller) -> pb.RerankResponse:
         """Raises like ``Service.rerank``."""
-        self._service.check_size("rerank", 1, len(request.documents), caller.tenant)
+        await self._service.check_room("rerank", 1, len(request.documents), caller.tenant)
         job = Job(
             "rerank",
             await documents_of(request.documents, self._media),
@@ -70,7 +70,7 @@ class RerankerServicer:
     async def score(self, request: pb.ScoreRequest, caller: Caller) -> pb.ScoreResponse:
         """Raises like ``Service.score``."""
         queries, documents = len(request.queries), len(request.documents)
-        self._service.check_size("score", queries, documents, caller.tenant)
+        await self._service.check_room("score", queries, documents, caller.tenant)
         job = Job(
             "score",
             await documents_of(request.documents, self._media),
@@ -99,6 +99,7 @@ class RerankerServicer:
     async def _indexed(
         self, batch: list[pb.IndexRequest], instruction: str | None, caller: Caller, start: int
     ) -> AsyncIterator[pb.IndexResult]:
+        await self._service.check_room("index", 0, len(batch), caller.tenant)
         documents = await documents_of((item.document for item in batch), self._media)
         job = Job(
             "index",

@@ -37,7 +37,7 @@ class TeiServicer:
     async def rerank(self, request: pb.RerankRequest, caller: Caller) -> pb.RerankResponse:
         """Raises like ``Service.rerank``; InputError for text that may not be cut but must be."""
         texts = tuple(request.texts)
-        self._service.check_size("rerank", 1, len(texts), caller.tenant)
+        await self._service.check_room("rerank", 1, len(texts), caller.tenant)
         await self._check_lengths(request, texts)
         job = Job(
             "rerank",
@@ -68,7 +68,7 @@ class TeiServicer:
                     truncation_direction=item.truncation_direction,
                 )
             request.texts.append(item.text)
-            self._service.check_size("rerank", 1, len(request.texts), caller.tenant)
+            await self._service.check_room("rerank", 1, len(request.texts), caller.tenant)
         if request is None:
             raise NoDocumentsError("the stream had no message; send one for each text")
         return await self.rerank(request, caller)

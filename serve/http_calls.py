@@ -49,7 +49,7 @@ class Calls:
     async def rerank(self, request: Request, body: RerankBody) -> tuple[list[Any], Outcome]:
         """The documents as they were sent, and how they rank. Raises what ``Service`` does."""
         documents = listed_documents(body.documents)
-        self._service.check_size("rerank", 1, len(documents), request.scope["tenant"])
+        await self._service.check_room("rerank", 1, len(documents), request.scope["tenant"])
         givens = await asyncio.to_thread(self._givens, body, documents)
         job = {"top_k": body.top_n or None, "instruction": body.instruction or None}
         asked = await asyncio.to_thread(
@@ -60,7 +60,7 @@ class Calls:
 
     async def texts(self, request: Request, body: TextsBody) -> Outcome:
         """How texts rank. Raises what ``Service`` does."""
-        self._service.check_size("rerank", 1, len(body.texts), request.scope["tenant"])
+        await self._service.check_room("rerank", 1, len(body.texts), request.scope["tenant"])
         await self._check_lengths(body)
         givens = [Given((text,)) for text in body.texts]
         work = self._serve(request, Given((body.query,)), givens)

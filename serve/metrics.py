@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
 
-from .jobs import Answer, Job
+from .jobs import Answer, Job, Kind
 from .observer import Round
 
 if TYPE_CHECKING:
@@ -67,9 +67,9 @@ class Metrics:
         """See Observer."""
         self._running.inc()
 
-    def job_refused(self, job: Job, code: str) -> None:
+    def job_refused(self, kind: Kind, code: str) -> None:
         """See Observer."""
-        self._requests.labels(job.kind, code).inc()
+        self._requests.labels(kind, code).inc()
 
     def job_started(self, job: Job, waited: float) -> None:
         """See Observer."""

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
-from .jobs import Answer, Job
+from .jobs import Answer, Job, Kind
 
 __all__ = ["Observer", "Observers", "Round", "Silent"]
 
@@ -38,8 +38,8 @@ class Observer(Protocol):
     def job_queued(self, job: Job) -> None:
         """It was admitted."""
 
-    def job_refused(self, job: Job, code: str) -> None:
-        """It was not; ``code``: a gRPC status name, RESOURCE_EXHAUSTED for instance."""
+    def job_refused(self, kind: Kind, code: str) -> None:
+        """A job was not; ``code``: a gRPC status name, RESOURCE_EXHAUSTED for instance."""
 
     def job_started(self, job: Job, waited: float) -> None:
         """Its first documents were taken, after so many seconds."""
@@ -63,7 +63,7 @@ class Silent:
     def job_queued(self, job: Job) -> None:
         """See Observer."""
 
-    def job_refused(self, job: Job, code: str) -> None:
+    def job_refused(self, kind: Kind, code: str) -> None:
         """See Observer."""
 
     def job_started(self, job: Job, waited: float) -> None:
@@ -91,10 +91,10 @@ class Observers:
         for one in self._all:
             one.job_queued(job)
 
-    def job_refused(self, job: Job, code: str) -> None:
+    def job_refused(self, kind: Kind, code: str) -> None:
         """See Observer."""
         for one in self._all:
-            one.job_refused(job, code)
+            one.job_refused(kind, code)
 
     def job_started(self, job: Job, waited: float) -> None:
         """See Observer."""

@@ -51,6 +51,18 @@ class Queue:
     def add(self, ticket: Ticket) -> None:
         """Let a ticket wait. Raises QueueFullError."""
         tenant, cost = ticket.job.tenant, ticket.waiting
+        self.check(tenant, cost, ticket.nbytes)
+        if tenant not in self._tickets:
+            # Who was away has no claim on the time he did not use.
+            least = min((self._served[name] for name in self._tickets), default=0.0)
+            self._served[tenant] = max(self._served.get(tenant, 0.0), least)
+        self._tickets.setdefault(tenant, {})[ticket] = None
+        ticket.place = next(self._places)
+        self._waiting[tenant] += cost
+        self.nbytes += ticket.nbytes
+
+    def check(self, tenant: str, cost: int, nbytes: int = 0) -> None:
+        """Whether so much more may wait. Raises QueueFullError."""
         quota, mine = self._options.quota(tenant), self._waiting[tenant] + self._running[tenant]
         waiting = self.waiting + self._running.total()
         if waiting + cost > self._options.queue_documents:
@@ -60,16 +72,8 @@ class Queue:
         if waiting and self._too_long(waiting + cost):
             seconds = self.pace.expected(waiting)
             raise self._full(f"what is waiting takes about {seconds:.1f} s", waiting)
-        if self.nbytes + ticket.nbytes > self._options.queue_bytes and self._tickets:
+        if self.nbytes + nbytes > self._options.queue_bytes and self._tickets:
             raise self._full("too many bytes are waiting", waiting)
-        if tenant not in self._tickets:
-            # Who was away has no claim on the time he did not use.
-            least = min((self._served[name] for name in self._tickets), default=0.0)
-            self._served[tenant] = max(self._served.get(tenant, 0.0), least)
-        self._tickets.setdefault(tenant, {})[ticket] = None
-        ticket.place = next(self._places)
-        self._waiting[tenant] += cost
-        self.nbytes += ticket.nbytes
 
     def remove(self, ticket: Ticket) -> None:
         """Of whoever has been answered or has left; nothing if it does not wait."""

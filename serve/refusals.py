@@ -22,7 +22,7 @@ __all__ = [
 
 
 class QueueFullError(MinirerankerError):
-    """Overload: refused at once, nothing was computed.
+    """Overload: refused before anything of it was read.
 
     Attributes: ``retry_after`` (seconds until there should be room, at least 1).
     """

@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from minireranker.errors import MinirerankerError
 
@@ -22,7 +22,7 @@ from .lengths import Lengths
 from .observer import Observer, Silent
 from .options import ServiceOptions
 from .queue import Queue
-from .refusals import DeadlineError, NotReadyError
+from .refusals import DeadlineError, NotReadyError, QueueFullError
 from .ticket import Ticket
 from .turns import between_rounds
 
@@ -33,6 +33,10 @@ if TYPE_CHECKING:
 __all__ = ["Service"]
 
 _LOG = logging.getLogger(__name__)
+
+_HELD = 0.2
+"""Seconds until a refusal is told. Clients that ask again at once would otherwise keep the loop
+busy, and the engine, which needs the same lock of Python's, from working."""
 
 _A = TypeVar("_A", Outcome, ScoreOutcome, IndexOutcome)
 
@@ -87,13 +91,17 @@ class Service:
         """Read the documents of an "index" job ahead of queries. See the class for errors."""
         return await self._serve(job, "index", IndexOutcome)
 
-    def check_size(self, kind: Kind, queries: int, documents: int, tenant: str = "") -> None:
-        """What a job of so many would be refused for, before its media are decoded.
+    async def check_room(self, kind: Kind, queries: int, documents: int, tenant: str = "") -> None:
+        """What a job of so many would be refused for now, before anything of it is decoded.
 
-        Raises NotReadyError, InputError, EmptyQueryError and NoDocumentsError.
+        Raises NotReadyError, InputError, EmptyQueryError, NoDocumentsError and QueueFullError.
         """
         self._require_ready()
         check_size(kind, queries, documents, self._options.quota(tenant), self._options)
+        try:
+            self._queue.check(tenant, max(queries, 1) * documents)
+        except QueueFullError as error:
+            await self._refuse(kind, error)
 
     async def overlong(self, query: str, texts: Sequence[str]) -> str | None:
         """Which text would be cut, in words; None if all fit whole. Raises NotReadyError."""
@@ -141,8 +149,7 @@ class Service:
         try:
             ticket = self._admit(job, kind)
         except MinirerankerError as error:
-            self._observer.job_refused(job, code_of(error))
-            raise
+            await self._refuse(kind, error)
         self._observer.job_queued(job)
         self._observer.queue_depth(self._queue.waiting)
         code, found = "CANCELLED", None
@@ -158,6 +165,12 @@ class Service:
             self._observer.job_done(job, code, found)
         assert isinstance(found, answer), f"a {kind} job was answered with {type(found).__name__}"
         return found
+
+    async def _refuse(self, kind: Kind, error: MinirerankerError) -> NoReturn:
+        self._observer.job_refused(kind, code_of(error))
+        if isinstance(error, QueueFullError):
+            await asyncio.sleep(_HELD)
+        raise error
 
     def _admit(self, job: Job, kind: Kind) -> Ticket:
         self._require_ready()

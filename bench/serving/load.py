@@ -58,11 +58,11 @@ class Load:
         self._count = clients
 
     async def waiting(self, seconds: float) -> Tally:
-        """Each client asks again when it has its answer."""
+        """Each client asks again when it has its answer; refused, when it was told to."""
 
         async def work(client: AsyncClient, tally: Tally, end: float) -> None:
             while time.monotonic() < end:
-                await self._ask(client, tally)
+                await asyncio.sleep(await self._ask(client, tally))
 
         return await self._run(seconds, work)
 
@@ -97,17 +97,19 @@ class Load:
             await asyncio.gather(*(client.close() for client in clients))
         return tally
 
-    async def _ask(self, client: AsyncClient, tally: Tally) -> None:
+    async def _ask(self, client: AsyncClient, tally: Tally) -> float:
+        """Seconds that the client was told to stay away."""
         query, names = next(self._requests)
         start = time.monotonic()
         try:
             outcome = await client.rank(query, map(Id, names))
         except MinirerankerError as error:
             tally.outcomes[type(error).__name__] += 1
-            return
+            return getattr(error, "retry_after", 0.0)
         tally.latencies.append(time.monotonic() - start)
         tally.outcomes["answered" if len(outcome.results) == len(names) else "incomplete"] += 1
         tally.documents += len(outcome.results)
+        return 0.0
 
     async def _watch(self, tally: Tally) -> None:
         async with AsyncClient(self._address, _ONCE) as client:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from minireranker import Reranker
-from minireranker.serve.jobs import Answer, Job
+from minireranker.serve.jobs import Answer, Job, Kind
 from minireranker.serve.observer import Round, Silent
 from minireranker.serve.options import ServiceOptions
 from minireranker.serve.service import Service
@@ -36,7 +36,7 @@ class Recorder(Silent):
     def job_queued(self, job: Job) -> None:
         self.queued += 1
 
-    def job_refused(self, job: Job, code: str) -> None:
+    def job_refused(self, kind: Kind, code: str) -> None:
         self.refused.append(code)
 
     def round_done(self, done: Round) -> None:

@@ -64,6 +64,30 @@ def test_many_queries_for_many_documents_are_the_librarys_scores(
     assert outcome.scores.dtype == np.float32
 
 
+def test_who_asks_again_at_once_is_slowed_down(
+    run: Any, builtin: Reranker, serving: Any, recorder: Any, rerank: Any, texts: list[str]
+) -> None:
+    """Else its refusals take the time, and the lock, that the engine needs."""
+
+    async def ask() -> float:
+        async with serving(builtin, queue_documents=len(texts)) as service:
+            admitted = asyncio.ensure_future(service.rerank(rerank(texts)))
+            await asyncio.sleep(0)
+            start = time.monotonic()
+            refused = await asyncio.gather(
+                service.rerank(rerank(texts)),
+                service.check_room("rerank", 1, len(texts)),
+                return_exceptions=True,
+            )
+            waited = time.monotonic() - start
+            assert [type(one) for one in refused] == [QueueFullError] * 2
+            assert len((await admitted).results) == len(texts)
+            return waited
+
+    assert run(ask()) > 0.15
+    assert recorder.refused == ["RESOURCE_EXHAUSTED"] * 2
+
+
 def test_requests_share_rounds_and_the_engine_sees_them_together(
     run: Any, builtin: Reranker, serving: Any, recorder: Any, rerank: Any, texts: list[str]
 ) -> None:

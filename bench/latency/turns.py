@@ -10,8 +10,9 @@ not held against it.
 Each unit is scored once before any timing: that says whether scores agree, and leaves a peer that
 keeps prefixes with warm ones. Then everybody works once for nothing: memory is touched, code paths
 are known. Before each piece of work there is a pause, for the threads of the one before to stop
-spinning; and what takes less than a tenth of a second is done several times, of which the median
-counts, for one call of it says more about the scheduler than about who works.
+spinning; and what takes less than a tenth of a second, or little beside the slowest, is done
+several times, of which the median counts, for one call of it says more about the scheduler than
+about who works.
 """
 
 from __future__ import annotations
@@ -38,8 +39,8 @@ __all__ = ["ASKED_BY_PICTURE", "COLD", "HOW", "Turns"]
 
 HOW = (
     "in turns: who begins changes from turn to turn, after one turn that is not timed; what takes "
-    "under 0.1 s is done three or five times, of which the median counts; a ratio is the median of "
-    "the turns', in brackets their smallest and largest"
+    "under 0.1 s, or a fifteenth of the slowest's time, is done three or five times, of which the "
+    "median counts; a ratio is the median of the turns', in brackets their smallest and largest"
 )
 """For readers of the figures."""
 COLD = (
@@ -56,6 +57,8 @@ _PAUSE = 0.01
 """Seconds: OpenMP's threads spin for one to five thousandths after their work."""
 _CALLS = ((0.1, 1), (0.03, 3), (0.0, 5))
 """Calls a turn of what takes so many seconds or more."""
+_SHARES = ((1 / 15, 1), (1 / 50, 3), (0.0, 5))
+"""The same by its share of the slowest's time: repeats that hardly lengthen the turn."""
 _WARM = 1.0
 """Seconds of work from which a first time changes nothing that could be seen."""
 _OURS, _WHOLE = "ours", "ours, whole list"
@@ -125,13 +128,14 @@ class Turns:
     def _warm_up(self) -> None:
         """Everybody once, untimed; how long that takes says how many calls a turn has."""
         self._say("in turns, once untimed")
+        slowest = max(ran.cold[0] for ran in self._able())
         for name in self._names():
             ran = self.ran.get(name)
             if ran is not None and not ran.contender.keeps_prefixes and min(ran.cold) >= _WARM:
                 continue
             seconds = self._once(name, self._units[0])
             if seconds is not None:
-                self._calls[name] = next(calls for least, calls in _CALLS if seconds >= least)
+                self._calls[name] = max(_by(_CALLS, seconds), _by(_SHARES, seconds / slowest))
 
     def _turn(self, at: int) -> None:
         """What is interrupted midway is no turn."""
@@ -182,3 +186,7 @@ class Turns:
         start = time.perf_counter()
         self._target.rank(self._material.queries[unit.query], names)
         return time.perf_counter() - start
+
+
+def _by(table: Sequence[tuple[float, int]], value: float) -> int:
+    return next(calls for least, calls in table if value >= least)

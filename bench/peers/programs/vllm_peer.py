@@ -25,6 +25,8 @@ MOST_TOKENS = 10_240
 """Of a pair: the published limit."""
 BLOCKS_TOKENS = 512
 """Of the room that is kept, what may be unused in its blocks."""
+MOST_TOGETHER = 65_536
+"""Of one pass."""
 MOST_IMAGES = 8
 """A pair."""
 
@@ -50,6 +52,8 @@ class Peer:
         config = json.loads((Path(request["model"]) / "config.json").read_text(encoding="utf-8"))
         if on_cpu:
             _check_heads(config["text_config"])
+        # Of a pair there can be no more than there is room for: vLLM wants room for one.
+        room = request["keep_bytes"] // _token_bytes(config["text_config"], request["dtype"])
         self.engine = self.library.LLM(
             model=request["model"],
             runner="pooling",
@@ -57,7 +61,10 @@ class Peer:
             hf_overrides=_as_reranker(config),
             enable_prefix_caching=True,
             kv_cache_memory_bytes=request["keep_bytes"],
-            max_model_len=_longest(config["text_config"], request),
+            # What the vision tower made of a picture is kept for as many tokens: the last of a
+            # prefix that is found again need it, where they do not fill a block.
+            max_num_batched_tokens=min(room, MOST_TOGETHER),
+            max_model_len=max(1, min(MOST_TOKENS, room - BLOCKS_TOKENS)),
             limit_mm_per_prompt={"image": MOST_IMAGES, "video": 1},
             skip_mm_profiling=True,
             enforce_eager=on_cpu,  # compiling would take minutes on a CPU
@@ -104,13 +111,11 @@ def _check_heads(text: dict[str, Any]) -> None:
         )
 
 
-def _longest(text: dict[str, Any], request: dict[str, Any]) -> int:
-    """Tokens of the longest pair: as many as there is room for, since vLLM wants room for one."""
-    head = text.get("head_dim") or text["hidden_size"] // text["num_attention_heads"]
-    numbers = 2 * text["num_hidden_layers"] * text["num_key_value_heads"] * head
-    item = 4 if request["dtype"] == "float32" else 2
-    room: int = request["keep_bytes"] // (numbers * item) - BLOCKS_TOKENS
-    return max(1, min(MOST_TOKENS, room))
+def _token_bytes(text: dict[str, Any], dtype: str) -> int:
+    """Of K and V, in all layers."""
+    head: int = text.get("head_dim") or text["hidden_size"] // text["num_attention_heads"]
+    numbers: int = 2 * text["num_hidden_layers"] * text["num_key_value_heads"] * head
+    return numbers * (4 if dtype == "float32" else 2)
 
 
 def _as_reranker(config: dict[str, Any]) -> dict[str, Any]:

@@ -70,7 +70,7 @@ def test_who_asks_again_at_once_is_slowed_down(
     """Else its refusals take the time, and the lock, that the engine needs."""
 
     async def ask() -> float:
-        async with serving(builtin, queue_documents=len(texts)) as service:
+        async with serving(builtin, recorder, queue_documents=len(texts)) as service:
             admitted = asyncio.ensure_future(service.rerank(rerank(texts)))
             await asyncio.sleep(0)
             start = time.monotonic()

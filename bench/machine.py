@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,19 @@ def peak_memory() -> int:
         return largest if sys.platform == "darwin" else largest * 1024
     (line,) = [line for line in lines if line.startswith("VmHWM:")]
     return int(line.split()[1]) * 1024
+
+
+def forget_peak_memory() -> None:
+    """Let ``peak_memory`` begin with what is resident now; does nothing where Linux is not asked.
+
+    Of a GPU too, see ``torch.cuda.reset_peak_memory_stats``.
+    """
+    import torch
+
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
 
 
 def median_seconds(work: Callable[[], object], repeats: int) -> float:

@@ -67,7 +67,7 @@ def _show(console: Console, found: list[Compared], fail_above: float | None) -> 
             said = f"slower by more than {fail_above:g} %"
         between = f"{interval.low:.3f} to {interval.high:.3f}"
         if math.isinf(interval.high):
-            between = "one sample"
+            between = "too few samples"
         times = seconds(each.base), seconds(each.other)
         rows.append([each.name, *times, f"{interval.ratio:.3f}", between, said])
     print_table(console, _COLUMNS, rows)

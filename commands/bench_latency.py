@@ -141,7 +141,7 @@ def latency(
         given_or_synthetic(model, size, say) as checkpoint,
     ):
         result = _run(replace(bench, model=checkpoint), Path(scratch), say)
-    _finish(result, out, csv, html)
+        _finish(result, out, csv, html)
 
 
 def _run(bench: LatencyBench, scratch: Path, say: Callable[[str], None]) -> dict[str, Any]:
@@ -171,4 +171,4 @@ def _finish(result: dict[str, Any], out: Path | None, csv: Path | None, html: Pa
     if gate is not None and not gate["passed"]:
         raise typer.Exit(1)
     if not result["finished"]:
-        raise typer.Exit(_INTERRUPTED)
+        raise typer.Exit(_INTERRUPTED if result["stopped"].startswith("interrupted") else 1)

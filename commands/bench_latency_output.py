@@ -113,16 +113,23 @@ def _peer(row: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def _own_error(gate: Mapping[str, Any]) -> str:
+    """Of what is timed; in float32 that is what the gate is about."""
+    error = gate["error_in_own_dtype"]
+    return "no number" if error is None else f"{error / gate['spread']:.1e} of it"
+
+
 def _remarks(result: Mapping[str, Any]) -> Iterator[str]:
     gate = result["gate"]
     if gate is None:
         yield "no timing: scores were not compared yet"
+    elif "target" in gate and not gate["target"]["agrees"]:
+        yield (
+            f"no timing: the sidecar's scores are not this model's: {verdict(gate['target'])}, "
+            f"allowed is {gate['target']['tolerance']:.2g}; give it the same model, profile and "
+            "dtype"
+        )
     elif not gate["passed"]:
-        if "target" in gate and not gate["target"]["agrees"]:
-            yield (
-                f"the sidecar's scores are not this model's: {verdict(gate['target'])}, allowed is "
-                f"{gate['target']['tolerance']:.2g}; give it the same model, profile and dtype"
-            )
         yield (
             f"no timing: scores differ from the full-sequence model by "
             f"{gate['difference_of_spread']} of their spread in float32, on {gate['pairs']} pairs "
@@ -134,7 +141,8 @@ def _remarks(result: Mapping[str, Any]) -> Iterator[str]:
         yield (
             f"gate: {gate['difference_of_spread']:.1e} of the spread from the full-sequence model "
             f"in float32, on {counted(gate['pairs'], 'pair', 'pairs')} (allowed: "
-            f"{gate['tolerance']:g})"
+            f"{gate['tolerance']:g}); as measured, in {result['device']['dtype']}: "
+            f"{_own_error(gate)}"
         )
     for target in result["targets"]:
         yield from _of_target(target)

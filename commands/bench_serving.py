@@ -63,7 +63,7 @@ def _show(result: dict[str, Any]) -> None:
     for name, value in (
         ("in-process", f"{result['in_process_documents_per_second']:.0f} documents/s"),
         ("through the server", f"{capacity['documents_per_second']:.0f} documents/s"),
-        ("share of in-process", f"{100 * result['share_of_in_process']:.1f} %"),
+        ("share of in-process, in turns", _share(result)),
         (
             "CPU a document, in-process",
             _milliseconds(alone),
@@ -81,6 +81,11 @@ def _show(result: dict[str, Any]) -> None:
     ):
         table.add_row(name, value)
     Console().print(table)
+
+
+def _share(result: dict[str, Any]) -> str:
+    low, high = (100 * limit(result["shares"]) for limit in (min, max))
+    return f"{100 * result['share_of_in_process']:.1f} % ({low:.1f} to {high:.1f})"
 
 
 def _milliseconds(seconds: float | None) -> str:

@@ -61,7 +61,7 @@ class RequestMedia:
 
         images, videos, held = await self._media(given)
         query = Query(text=given.texts or None, image=images or None, video=videos or None)
-        weakref.finalize(query, self._holding.release, held)
+        self._release_with(query, held)
         return query
 
     async def document(self, given: Given) -> Document:
@@ -74,13 +74,19 @@ class RequestMedia:
         document = Document(
             text=given.texts or None, image=images or None, video=videos or None, id=given.id
         )
-        weakref.finalize(document, self._holding.release, held)
+        self._release_with(document, held)
         return document
+
+    def _release_with(self, owner: object, held: int) -> None:
+        if held:
+            weakref.finalize(owner, self._holding.release, held)
 
     async def _media(
         self, given: Given
     ) -> tuple[list[bytes], list[bytes | tuple[bytes, ...]], int]:
         """Bytes of images and videos, and how many of them were fetched."""
+        if not given.images and not given.videos:
+            return [], [], 0
         frames = [len(video) if isinstance(video, tuple) else 1 for video in given.videos]
         count, most = len(given.images) + sum(frames), self._config.document_media
         if count > most:

@@ -6,7 +6,7 @@ __all__ = ["Pace"]
 
 _MEMORY = 0.2
 """Share of the newest round."""
-_CAUTION = 3.0
+_CAUTION = 4.0
 """Mean deviations added to what is expected: a promise is kept by slow rounds too."""
 
 

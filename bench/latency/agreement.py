@@ -2,9 +2,8 @@
 
 Ours has to agree in float32 with the full sequence under the method's masks, within 1e-4 of the
 scores' spread. A peer has to agree with the unmodified model in the order it writes pairs in: its
-error against float32 may be twice the largest that the unmodified model has itself in the dtype
-that both compute in, in either order (a few pairs in one can be close by chance), plus one
-rounding; in float32 itself, where that error is nothing, 1e-4 of the spread.
+error against float32 may be twice the unmodified model's own in the dtype that both compute in,
+plus one rounding; in float32 itself, where that error is nothing, 1e-4 of the spread.
 """
 
 from __future__ import annotations
@@ -44,30 +43,23 @@ class References:
         ``kind``: logit, or probability, the sigmoid of that; all figures are of the kind. Returns
         ``difference``, ``tolerance``, ``agrees``, the unmodified model's own ``reference_error``.
         """
-        few = slice(len(found))
-        pairs = [(flat(self.exact[name][few]), flat(self.own[name][few])) for name in self.exact]
-        return self._held(flat(self.exact[profile][few]), pairs, flat(found), kind)
+        exact, own = (flat(rows[profile][: len(found)]) for rows in (self.exact, self.own))
+        return self._held(exact, own, flat(found), kind)
 
     def target_agreement(
         self, own: Sequence[Sequence[float]], found: Sequence[Sequence[float]]
     ) -> dict[str, Any]:
         """The same of a target elsewhere, whose scores have to be ours: ``own``, in its dtype."""
-        exact = flat(self.reduced)
-        return self._held(exact, [(exact, flat(own))], flat(found), "logit")
+        return self._held(flat(self.reduced), flat(own), flat(found), "logit")
 
     def _held(
-        self,
-        exact: list[float],
-        pairs: Sequence[tuple[list[float], list[float]]],
-        found: list[float],
-        kind: str,
+        self, exact: list[float], own: list[float], found: list[float], kind: str
     ) -> dict[str, Any]:
         rounding = self.rounding * max(map(abs, exact))
         if kind == "probability":
-            exact = _probabilities(exact)
-            pairs = [(_probabilities(one), _probabilities(other)) for one, other in pairs]
+            exact, own = ([probability(score) for score in scores] for scores in (exact, own))
             rounding = self.rounding
-        error = max(largest_gap(own, each) for each, own in pairs)
+        error = largest_gap(own, exact)
         tolerance = max(2 * error + rounding, TOLERANCE * score_spread(exact))
         difference = largest_gap(found, exact)
         return {
@@ -77,10 +69,6 @@ class References:
             "reference_error": error,
             "pairs": len(exact),
         }
-
-
-def _probabilities(scores: Sequence[float]) -> list[float]:
-    return [probability(score) for score in scores]
 
 
 def flat(rows: Sequence[Sequence[float]]) -> list[float]:

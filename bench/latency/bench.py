@@ -79,9 +79,10 @@ class LatencyBench:
 def run(bench: LatencyBench, folder: Path, say: Say = lambda line: None) -> dict[str, Any]:
     """Measure; returns the result, see ``result.schema.json``. ``folder``: for media and entries.
 
-    Interrupted, it returns what is finished, under ``"finished": False``. A result whose gate was
-    not passed has no timing. Raises ConfigurationError for what cannot be measured and for a model
-    that does not fit memory, before it is loaded; and what ``Reranker.from_pretrained`` raises.
+    Interrupted, or failed once something was timed, it returns what is finished, under
+    ``"finished": False``. A result whose gate was not passed has no timing. Raises
+    ConfigurationError for what cannot be measured and for a model that does not fit memory, before
+    it is loaded; and what ``Reranker.from_pretrained`` raises.
     """
     from .measurement import Measurement
 
@@ -89,7 +90,11 @@ def run(bench: LatencyBench, folder: Path, say: Say = lambda line: None) -> dict
     try:
         measurement.run()
     except KeyboardInterrupt:
-        measurement.interrupt()
+        measurement.stop("interrupted")
+    except Exception as error:
+        if not measurement.has_figures:
+            raise
+        measurement.stop(f"failed ({type(error).__name__}: {error})")
     finally:
         measurement.close()
     return measurement.result

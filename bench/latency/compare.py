@@ -11,7 +11,10 @@ from .statistics import RatioInterval, ratio_interval
 
 __all__ = ["Compared", "compare", "differences"]
 
-_SAME = ("candidates", "documents", "query", "document", "visual_tokens", "query_words", "seed")
+_SAME = (
+    *("queries", "candidates", "documents", "query", "document", "visual_tokens", "frames"),
+    *("query_words", "document_words", "seed"),
+)
 _MODEL = {
     **{name: name for name in ("profile", "precision", "importances")},
     "model": "name",
@@ -65,6 +68,7 @@ def differences(base: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
             name: tuple((each["model"] or {}).get(field) for each in (base, other))
             for name, field in _MODEL.items()
         },
+        "sample": (base["settings"]["sample"], other["settings"]["sample"]),
         "dtype": (base["device"]["dtype"], other["device"]["dtype"]),
         "cpu": (base["machine"]["cpu"], other["machine"]["cpu"]),
         "gpu": (base["machine"]["gpu"], other["machine"]["gpu"]),

@@ -27,7 +27,8 @@ def break_even(
     """
     first, later = statistics.median(cold), statistics.median(warm)
     if later <= pair_seconds:
-        return 1 if index_seconds + pair_seconds <= first else None
+        is_ahead = later == pair_seconds and index_seconds + pair_seconds <= first
+        return 1 if is_ahead else None
     return max(1, math.ceil((index_seconds - first + later) / (later - pair_seconds)))
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from minireranker import Reranker
 from minireranker.bench.comparison import Say
+from minireranker.bench.machine import forget_peak_memory
 from minireranker.bench.peers import available
 from minireranker.engine.placement import find_device, find_precision
 from minireranker.models import Checkpoint, resolve
@@ -80,9 +81,14 @@ class Measurement:
         self.result["finished"] = True
         self._collect()
 
-    def interrupt(self) -> None:
+    @property
+    def has_figures(self) -> bool:
+        """Whether anything has been timed."""
+        return self._driver is not None and bool(self._driver.runs)
+
+    def stop(self, why: str) -> None:
         """Keep what is finished."""
-        self.result["stopped"] = f"interrupted while {self._stage}"
+        self.result["stopped"] = f"{why} while {self._stage}"
         self._collect()
 
     def close(self) -> None:
@@ -143,6 +149,7 @@ class Measurement:
             gate["target"] = self._references.target_agreement(own, found)
             gate["passed"] = gate["passed"] and gate["target"]["agrees"]
         self.result["gate"], self._passed = gate, gate["passed"]
+        forget_peak_memory()  # the full-sequence models have gone
 
     @staticmethod
     def _scored(target: Target, material: Material, unit: Unit) -> list[float]:

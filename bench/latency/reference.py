@@ -92,13 +92,14 @@ def our_agreement(
         )
     exact = flat(references.reduced)
     difference = largest_gap(flat(ours), exact) / spread
+    error = largest_gap(flat(narrow), exact)
     return {
         "passed": difference <= TOLERANCE,
         "difference_of_spread": difference if math.isfinite(difference) else None,
         "tolerance": TOLERANCE,
         "spread": spread,
         "pairs": len(exact),
-        "error_in_own_dtype": largest_gap(flat(narrow), exact),
+        "error_in_own_dtype": error if math.isfinite(error) else None,
     }
 
 

@@ -23,6 +23,8 @@ __all__ = [
 
 PERCENTILE_METHOD = "nearest rank"
 _PERCENTILES = (50, 90, 95, 99)
+_FEWEST = 4
+"""Samples of each of two lots, of which one is above the other by chance in one of 35 cases."""
 
 
 def percentile(samples: Sequence[float], percent: float) -> float:
@@ -62,12 +64,13 @@ def ratio_interval(
     """Median of ``other`` over median of ``base``, with a percentile bootstrap interval.
 
     Both are resampled on their own, with repeats (Efron, 1979): runs of different days are not
-    paired. At least one positive sample each; where there is but one, the ratio may be anything.
+    paired. At least one positive sample each; with fewer than four one lot may lie above the other
+    by chance alone, and the ratio may be anything.
     """
     import numpy as np
 
     ratio = statistics.median(other) / statistics.median(base)
-    if min(len(base), len(other)) < 2:
+    if min(len(base), len(other)) < _FEWEST:
         return RatioInterval(ratio, 0.0, math.inf)
     random, tail = np.random.default_rng(seed), 50 * (1 - confidence)
     medians = []

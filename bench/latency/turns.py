@@ -1,7 +1,7 @@
 """Ours and every peer on the same pairs, in turns, so that what drifts on a machine hits all alike.
 
 A turn is one unit of work (a query and a sample of its candidates) by each contender; who begins
-changes from turn to turn, so that nobody always follows the same one. A ratio is of one turn: a
+changes from turn to turn. A ratio is of one turn: a
 contender's seconds over ours. Ours is timed on the sample, and on the whole list, which no peer
 could be asked in reasonable time: that second ratio is of seconds a pair, scaled. A peer's seconds
 are its own clock's, from a request read to its scores known: what passes between the processes is

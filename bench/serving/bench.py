@@ -1,4 +1,4 @@
-"""In-process rate, then the same requests through a server: at its capacity, and at twice that.
+"""The same requests in-process and through a server, in turns; then twice what the server can do.
 
 The server and its clients share the machine, so what clients burn is taken off the server's rate.
 """
@@ -8,25 +8,23 @@ from __future__ import annotations
 import asyncio
 import statistics
 import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from minireranker.bench.machine import describe_machine
 from minireranker.errors import ConfigurationError
 from minireranker.serve.loading import use_threads
 
+from .in_process import InProcess
 from .load import Load, Tally
 from .server import Served, serving
 from .workload import Workload
 
-if TYPE_CHECKING:
-    from minireranker import Reranker
-
 __all__ = ["ServingBench", "run"]
+
+_TURNS = 3
 
 
 @dataclass(frozen=True)
@@ -39,7 +37,8 @@ class ServingBench:
     """Of the server and of the in-process rate; None: what the server takes by itself."""
     clients: int = 64
     seconds: float = 300.0
-    """Of overload; capacity and the in-process rate take a tenth of that, a second at least."""
+    """Of overload; capacity and the in-process rate, in turns, take a tenth of that each, a second
+    at least."""
     overload: float = 2.0
     """Times the capacity."""
     documents: int = 512
@@ -66,8 +65,8 @@ def run(bench: ServingBench, say: Callable[[str], None]) -> dict[str, Any]:
     """The result; ``say`` is told of each phase. Raises MinirerankerError."""
     workload = Workload(bench.documents, bench.per_request)
     threads = use_threads(bench.model, bench.threads)
-    say(f"in-process rate, {threads} thread{'s' if threads > 1 else ''}")
-    in_process, cpu = _in_process(bench, workload)
+    say(f"reading ahead, {threads} thread{'s' if threads > 1 else ''}")
+    local = _in_process(bench, workload)
     with tempfile.TemporaryDirectory() as folder:
         settings = {
             "model": bench.model,
@@ -80,44 +79,51 @@ def run(bench: ServingBench, say: Callable[[str], None]) -> dict[str, Any]:
             "deadline_seconds": 3_600.0,
         }
         with serving(settings, Path(folder, "log.jsonl")) as served:
-            found = asyncio.run(_measure(bench, workload, served, say))
+            found = asyncio.run(_measure(bench, local, served, say))
             served.stop()
             found["exit_code"] = served.exit_code
     return {
         "benchmark": "serving",
         "settings": asdict(bench),
         "machine": describe_machine(),
-        "in_process_documents_per_second": in_process,
-        "in_process_cpu_seconds_per_document": cpu,
-        "share_of_in_process": found["capacity"]["documents_per_second"] / in_process,
+        "in_process_documents_per_second": local.rate,
+        "in_process_cpu_seconds_per_document": local.cpu / local.documents,
         **found,
     }
 
 
 async def _measure(
-    bench: ServingBench, workload: Workload, served: Served, say: Callable[[str], None]
+    bench: ServingBench, local: InProcess, served: Served, say: Callable[[str], None]
 ) -> dict[str, Any]:
     from minireranker.serve.client_async import AsyncClient
 
     async with AsyncClient(served.address) as client:
-        await client.index({"id": name, "text": text} for name, text in workload.texts.items())
-    alone = Load(served.address, 1, workload.requests(), served.resident)
+        texts = local.workload.texts.items()
+        await client.index({"id": name, "text": text} for name, text in texts)
+    requests = local.workload.requests()
+    alone = Load(served.address, 1, requests, served.resident)
     say("one client alone")
     service = statistics.median((await alone.waiting(min(bench.short, 10.0))).latencies)
-    load = Load(served.address, bench.clients, workload.requests(), served.resident)
-    say(f"capacity: {bench.clients} clients that wait for their answers")
-    spent = served.cpu_seconds()
-    capacity = await load.waiting(bench.short)
-    cpu = None if spent is None else (served.cpu_seconds() or spent) - spent
+    load = Load(served.address, bench.clients, requests, served.resident)
+    capacity, shares, cpu = Tally(), list[float](), 0.0
+    for number in range(_TURNS):
+        say(f"turn {number + 1} of {_TURNS}: in-process, then {bench.clients} clients that wait")
+        rate, spent = local.run(bench.short / _TURNS), served.cpu_seconds() or 0.0
+        turn = await load.waiting(bench.short / _TURNS)
+        cpu += (served.cpu_seconds() or 0.0) - spent
+        shares.append(turn.rate / rate)
+        capacity.add(turn)
     say(f"overload: {bench.overload:g} x {capacity.rate:.0f} documents a second")
     offered = bench.overload * capacity.rate
     overload = await load.paced(bench.seconds, offered, bench.per_request)
     queue = bench.queue_seconds or bench.queue_documents / overload.rate
     return {
         "service_seconds": service,
+        "share_of_in_process": statistics.median(shares),
+        "shares": shares,
         "capacity": {
             **_figures(capacity),
-            "server_cpu_seconds_per_document": cpu and cpu / max(capacity.documents, 1),
+            "server_cpu_seconds_per_document": cpu / max(capacity.documents, 1) or None,
         },
         "overload": {
             **_figures(overload),
@@ -128,28 +134,11 @@ async def _measure(
     }
 
 
-def _in_process(bench: ServingBench, workload: Workload) -> tuple[float, float]:
-    """Of whole rounds, in one process and without a queue: documents a second, and CPU seconds of
-    one, which a busy machine does not change."""
-    from minireranker import Document, DocumentId, Reranker
+def _in_process(bench: ServingBench, workload: Workload) -> InProcess:
+    from minireranker import Reranker
 
     reranker = Reranker.from_pretrained(bench.model, dtype=bench.dtype, progress=False)
-    reranker.index(
-        [Document(id=name, text=text) for name, text in workload.texts.items()], progress=False
-    )
-    requests, done = workload.requests(), 0
-    together = max(bench.round_documents // bench.per_request, 1)
-    _round(reranker, list(islice(requests, together)), DocumentId)
-    start, spent = time.monotonic(), time.process_time()
-    while time.monotonic() - start < bench.short:
-        done += _round(reranker, list(islice(requests, together)), DocumentId)
-    return done / (time.monotonic() - start), (time.process_time() - spent) / done
-
-
-def _round(reranker: Reranker, requests: list[tuple[str, list[str]]], named: Any) -> int:
-    lists = [[named(name) for name in names] for _, names in requests]
-    reranker.score_candidates([query for query, _ in requests], lists, progress=False)
-    return sum(map(len, lists))
+    return InProcess(reranker, workload, max(bench.round_documents // bench.per_request, 1))
 
 
 def _figures(tally: Tally) -> dict[str, Any]:

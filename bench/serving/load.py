@@ -37,6 +37,14 @@ class Tally:
     resident: list[int] = field(default_factory=list)
     """Bytes of the server, likewise."""
 
+    def add(self, more: Tally) -> None:
+        """What came of a later turn."""
+        self.seconds, self.documents = self.seconds + more.seconds, self.documents + more.documents
+        self.outcomes += more.outcomes
+        self.latencies += more.latencies
+        self.depths += more.depths
+        self.resident += more.resident
+
     @property
     def rate(self) -> float:
         """Documents a second."""

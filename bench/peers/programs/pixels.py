@@ -65,13 +65,15 @@ def read_visuals(
 
 def read_images(content: dict[str, Any]) -> list[Image.Image]:
     """A side's images, RGB, at the size the model sees them in."""
-    found = []
-    for path in images_of(content):
-        with Image.open(path) as image:
-            picture = image.convert("RGB")
-        height, width = fitted(picture.height, picture.width, *IMAGE_PIXELS)
-        found.append(picture.resize((width, height), Image.Resampling.BICUBIC))
-    return found
+    return [read_image(path) for path in images_of(content)]
+
+
+def read_image(path: str) -> Image.Image:
+    """One of them."""
+    with Image.open(path) as image:
+        picture = image.convert("RGB")
+    height, width = fitted(picture.height, picture.width, *IMAGE_PIXELS)
+    return picture.resize((width, height), Image.Resampling.BICUBIC)
 
 
 def read_video(video: dict[str, Any]) -> tuple[list[Image.Image], float]:

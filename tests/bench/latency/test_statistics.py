@@ -33,10 +33,12 @@ def test_a_spread_is_median_and_ends() -> None:
     assert spread([4.0, 1.0, 2.0]) == {"median": 2.0, "low": 1.0, "high": 4.0}
 
 
-@pytest.mark.parametrize("base", [[2.0], [2.0, 2.0]])
-def test_of_one_sample_the_ratio_may_be_anything(base: list[float]) -> None:
-    found = ratio_interval(base, [3.0])
-    assert (found.ratio, found.low, found.high) == (1.5, 0.0, math.inf)
+@pytest.mark.parametrize("count", [1, 3])
+def test_of_few_samples_the_ratio_may_be_anything(count: int) -> None:
+    for sizes in ((count, 9), (9, count)):
+        found = ratio_interval([2.0] * sizes[0], [3.0] * sizes[1])
+        assert (found.ratio, found.low, found.high) == (1.5, 0.0, math.inf)
+    assert ratio_interval([2.0] * 4, [3.0] * 4).low == 1.5
 
 
 @given(SAMPLES, SAMPLES, st.floats(1e-3, 1e3))

@@ -67,7 +67,7 @@ bench-speed: dev
 bench-latency: dev
 	$(BIN)/minireranker bench latency --workload coco-t2i --size 2b \
 		--out bench/results/latency-coco-t2i-2b-cpu.json
-	$(BIN)/minireranker bench latency --workload msrvtt --size 2b \
+	$(BIN)/minireranker bench latency --workload msrvtt --set frames=24 --size 2b --documents 3 --queries 1 --rounds 2 \
 		--out bench/results/latency-msrvtt-2b-cpu.json
 
 # 64 clients for five minutes at twice what the server can do.

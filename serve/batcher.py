@@ -74,12 +74,12 @@ class Batcher:
         except Exception as error:  # a fault of ours: these requests fail, the next ones do not
             _LOG.exception("a round failed")
             done = RoundAnswer([error] * len(parts), 0.0)
-        self._queue.round_over()
         for ticket, part, answer in zip(tickets, parts, done.parts, strict=True):
             self._deliver(ticket, part, answer)
-        cost = sum(count * ticket.job.rows for ticket, count in dealt)
-        self._queue.pace.note(cost, time.monotonic() - start)
-        self._report(tickets, parts, done)
+        failed = sum(map(_failed, tickets, parts, done.parts))
+        pairs = sum(count * ticket.job.rows for ticket, count in dealt)
+        self._queue.round_over(time.monotonic() - start, 1 - failed / max(pairs, 1))
+        self._report(tickets, done, pairs, failed)
 
     def _deliver(self, ticket: Ticket, part: Part, answer: PartAnswer | Exception) -> None:
         if ticket.future.done():  # the caller has left
@@ -92,11 +92,9 @@ class Batcher:
             if not ticket.left:
                 ticket.future.set_result(ticket.answer())
 
-    def _report(self, tickets: Sequence[Ticket], parts: Sequence[Part], done: RoundAnswer) -> None:
-        pairs = sum(
-            len(part.documents) * ticket.job.rows
-            for ticket, part in zip(tickets, parts, strict=True)
-        )
+    def _report(
+        self, tickets: Sequence[Ticket], done: RoundAnswer, pairs: int, failed: int
+    ) -> None:
         good = [answer for answer in done.parts if isinstance(answer, PartAnswer)]
         self._observer.round_done(
             Round(
@@ -106,7 +104,7 @@ class Batcher:
                 seconds=done.seconds,
                 tokens_computed=sum(answer.tokens.computed for answer in good),
                 tokens_cached=sum(answer.tokens.cached for answer in good),
-                failed=sum(map(_failed, tickets, parts, done.parts)),
+                failed=failed,
                 stages=done.stages,
             )
         )

@@ -36,6 +36,11 @@ class Caller:
         """Of a request that it makes now."""
         return time.monotonic() + self.seconds if self.until is None else self.until
 
+    @property
+    def room(self) -> tuple[str, float]:
+        """Whose a request would be, and until when: for ``Service.check_room``."""
+        return self.tenant, self.deadline
+
 
 class Callers:
     """Reads them off calls."""

@@ -26,6 +26,8 @@ __all__ = [
     "outcome_of",
     "rerank_request",
     "scores_of",
+    "timings_of",
+    "tokens_of",
 ]
 
 _FIELDS = ("text", "image", "video", "id")
@@ -117,7 +119,7 @@ def outcome_of(response: pb.RerankResponse) -> Outcome:
         for hit in response.results
     )
     failed = tuple(map(failed_of, response.failures))
-    return Outcome(results, failed, _timings(response.timings), _tokens(response.usage))
+    return Outcome(results, failed, timings_of(response.timings), tokens_of(response.usage))
 
 
 def scores_of(response: pb.ScoreResponse) -> ScoreOutcome:
@@ -127,7 +129,7 @@ def scores_of(response: pb.ScoreResponse) -> ScoreOutcome:
     if scores.size != shape[0] * shape[1]:
         raise ServerError(f"the server sent {scores.size} scores for {shape}: report this")
     failed = tuple(map(failed_of, response.failures))
-    tokens, times = _tokens(response.usage), _timings(response.timings)
+    tokens, times = tokens_of(response.usage), timings_of(response.timings)
     return ScoreOutcome(scores.reshape(shape), failed, times, tokens)
 
 
@@ -183,11 +185,13 @@ def _is_video(path: os.PathLike[str]) -> bool:
     return (kind or "").startswith("video/")
 
 
-def _timings(times: pb.Timings) -> Timings:
+def timings_of(times: pb.Timings) -> Timings:
+    """Field by field."""
     return Timings(
         times.queue_ns, times.inputs_ns, times.prefix_ns, times.suffix_ns, times.total_ns
     )
 
 
-def _tokens(usage: pb.Usage) -> Tokens:
+def tokens_of(usage: pb.Usage) -> Tokens:
+    """Field by field."""
     return Tokens(usage.tokens_computed, usage.tokens_cached)

@@ -99,7 +99,7 @@ class ServeConfig:
 
     queue_documents: int = field(default=1_024, metadata=_says("Documents that may wait.", least=1))
     queue_seconds: float | None = field(
-        default=None, metadata=_says("What may wait, in seconds of work.", least=0.001)
+        default=None, metadata=_says("For an answer to come; else refused.", least=0.001)
     )
     queue_bytes: int = field(
         default=2**30, metadata=_says("Text and media that may wait.", least=1)

@@ -11,7 +11,7 @@ import numpy as np
 from minireranker.errors import EmptyQueryError, NoDocumentsError
 
 from .client_errors import failed_of
-from .client_messages import chunks, content_of, document_of
+from .client_messages import chunks, content_of, document_of, timings_of, tokens_of
 from .client_options import ClientOptions
 from .generated import reranker_pb2 as pb
 from .jobs import Failed, IndexOutcome, ScoreOutcome, Timings, Tokens
@@ -27,6 +27,7 @@ class Indexing:
         self._options, self._instruction = options, instruction
         self._ids: list[str | None] = []
         self._failed: list[Failed] = []
+        self._times, self._tokens = Timings(), Tokens()
 
     def chunks(self, documents: Iterable[Any]) -> Iterator[list[pb.Document]]:
         """Documents of one upload after the other. Raises InputError."""
@@ -48,10 +49,12 @@ class Indexing:
                 self._failed.append(dataclasses.replace(failed, index=at))
             else:
                 self._ids[at] = result.id
+            self._times = Timings(*_sums(self._times, timings_of(result.timings)))
+            self._tokens = Tokens(*_sums(self._tokens, tokens_of(result.usage)))
 
     def outcome(self) -> IndexOutcome:
         """Of all of them."""
-        return IndexOutcome(tuple(self._ids), tuple(self._failed))
+        return IndexOutcome(tuple(self._ids), tuple(self._failed), self._times, self._tokens)
 
 
 class Scoring:

@@ -1,15 +1,18 @@
-"""Around every method: who calls, what its errors become, and which calls are still open."""
+"""Around every method: who calls, what its errors become, which calls are open, how each ended."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 import grpc
 
 from .callers import REQUEST_ID, Caller, Callers
+from .failures import code_of
 from .grpc_codes import abort
+from .grpc_methods import Method
 from .refusals import NotReadyError
 
 __all__ = ["GrpcCalls"]
@@ -23,52 +26,46 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class GrpcCalls:
     """Makes behaviours of a server from functions of a request and its caller."""
 
-    def __init__(self, callers: Callers) -> None:
-        """``callers`` tells who it is."""
-        self._callers = callers
+    def __init__(self, callers: Callers, answered: Callable[[str, str], None]) -> None:
+        """``callers`` tells who it is; ``answered`` is told of every call's method and code."""
+        self._callers, self._answered = callers, answered
         self._open = 0
         self._none_open = asyncio.Event()
         self._none_open.set()
         self._stopping = asyncio.Event()
 
     def unary(
-        self, answer: Callable[[_Q, Caller], Awaitable[_R]]
+        self, method: Method, answer: Callable[[_Q, Caller], Awaitable[_R]]
     ) -> Callable[[_Q, Context], Awaitable[_R]]:
         """One answer to one request."""
 
         async def behaviour(request: _Q, context: Context) -> _R:
-            try:
+            async with self._counted(method, context):
                 return await answer(_sound(request), await self._enter(context))
-            except Exception as error:
-                await abort(context, error)
 
         return behaviour
 
     def gathered(
-        self, answer: Callable[[AsyncIterator[_Q], Caller], Awaitable[_R]]
+        self, method: Method, answer: Callable[[AsyncIterator[_Q], Caller], Awaitable[_R]]
     ) -> Callable[[AsyncIterator[_Q], Context], Awaitable[_R]]:
         """One answer to a stream of requests."""
 
         async def behaviour(requests: AsyncIterator[_Q], context: Context) -> _R:
-            try:
+            async with self._counted(method, context):
                 return await answer(self.until_stopped(requests), await self._enter(context))
-            except Exception as error:
-                await abort(context, error)
 
         return behaviour
 
     def stream(
-        self, answers: Callable[[AsyncIterator[_Q], Caller], AsyncIterator[_R]]
+        self, method: Method, answers: Callable[[AsyncIterator[_Q], Caller], AsyncIterator[_R]]
     ) -> Callable[[AsyncIterator[_Q], Context], AsyncIterator[_R]]:
         """A stream of answers to a stream of requests."""
 
         async def behaviour(requests: AsyncIterator[_Q], context: Context) -> AsyncIterator[_R]:
-            try:
+            async with self._counted(method, context):
                 caller = await self._enter(context)
                 async for answer in answers(self.until_stopped(requests), caller):
                     yield answer
-            except Exception as error:
-                await abort(context, error)
 
         return behaviour
 
@@ -100,6 +97,20 @@ class GrpcCalls:
     async def finished(self) -> None:
         """Return once no call is open: its status has been sent, or its client has gone."""
         await self._none_open.wait()
+
+    @asynccontextmanager
+    async def _counted(self, method: Method, context: Context) -> AsyncIterator[None]:
+        """Ends the call with what it raises."""
+        try:
+            yield
+        except asyncio.CancelledError:
+            self._answered(method.path, "CANCELLED")
+            raise
+        except Exception as error:
+            self._answered(method.path, code_of(error))
+            await abort(context, error)
+        else:
+            self._answered(method.path, "OK")
 
     async def _enter(self, context: Context) -> Caller:
         self._open += 1

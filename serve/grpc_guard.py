@@ -8,7 +8,7 @@ from typing import Any
 import grpc
 
 from .callers import Callers
-from .failures import failure_of
+from .failures import code_of, failure_of
 from .refusals import UnauthenticatedError
 
 __all__ = ["Guard"]
@@ -24,9 +24,9 @@ _Continuation = Callable[
 class Guard(grpc.aio.ServerInterceptor):
     """Lets calls through to their handlers, if their token is good."""
 
-    def __init__(self, callers: Callers) -> None:
-        """``callers`` knows the tokens."""
-        self._callers = callers
+    def __init__(self, callers: Callers, answered: Callable[[str, str], None]) -> None:
+        """``callers`` knows the tokens; ``answered`` is told of each refusal's method and code."""
+        self._callers, self._answered = callers, answered
 
     async def intercept_service(
         self, continuation: _Continuation, handler_call_details: grpc.HandlerCallDetails
@@ -40,6 +40,8 @@ class Guard(grpc.aio.ServerInterceptor):
         try:
             self._callers.tenant(dict(handler_call_details.invocation_metadata or ()))
         except UnauthenticatedError as error:
+            if handler is not None:  # a method that there is: callers make up no labels
+                self._answered(path, code_of(error))
             return _refusing(error)
         return handler
 

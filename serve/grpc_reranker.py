@@ -24,6 +24,8 @@ from .wire import (
     queries_of,
     ranked_message,
     scored_message,
+    timings_message,
+    usage_message,
 )
 
 __all__ = ["RerankerServicer"]
@@ -43,17 +45,17 @@ class RerankerServicer:
     def behaviours(self, calls: GrpcCalls) -> dict[Method, Callable[..., Any]]:
         """For a server."""
         return {
-            INDEX: calls.stream(self.index),
-            RERANK: calls.unary(self.rerank),
-            SCORE: calls.unary(self.score),
-            RERANK_BATCH: calls.stream(self.rerank_batch),
-            EVICT: calls.unary(self.evict),
-            INFO: calls.unary(self.info),
+            INDEX: calls.stream(INDEX, self.index),
+            RERANK: calls.unary(RERANK, self.rerank),
+            SCORE: calls.unary(SCORE, self.score),
+            RERANK_BATCH: calls.stream(RERANK_BATCH, self.rerank_batch),
+            EVICT: calls.unary(EVICT, self.evict),
+            INFO: calls.unary(INFO, self.info),
         }
 
     async def rerank(self, request: pb.RerankRequest, caller: Caller) -> pb.RerankResponse:
         """Raises like ``Service.rerank``."""
-        await self._service.check_room("rerank", 1, len(request.documents), caller.tenant)
+        await self._service.check_room("rerank", 1, len(request.documents), *caller.room)
         job = Job(
             "rerank",
             await documents_of(request.documents, self._media),
@@ -70,7 +72,7 @@ class RerankerServicer:
     async def score(self, request: pb.ScoreRequest, caller: Caller) -> pb.ScoreResponse:
         """Raises like ``Service.score``."""
         queries, documents = len(request.queries), len(request.documents)
-        await self._service.check_room("score", queries, documents, caller.tenant)
+        await self._service.check_room("score", queries, documents, *caller.room)
         job = Job(
             "score",
             await documents_of(request.documents, self._media),
@@ -99,7 +101,7 @@ class RerankerServicer:
     async def _indexed(
         self, batch: list[pb.IndexRequest], instruction: str | None, caller: Caller, start: int
     ) -> AsyncIterator[pb.IndexResult]:
-        await self._service.check_room("index", 0, len(batch), caller.tenant)
+        await self._service.check_room("index", 0, len(batch), *caller.room)
         documents = await documents_of((item.document for item in batch), self._media)
         job = Job(
             "index",
@@ -118,6 +120,9 @@ class RerankerServicer:
                 result.failure.index = start + index
             else:
                 result.id = identity or ""
+            if index == len(batch) - 1:
+                result.timings.CopyFrom(timings_message(outcome.timings))
+                result.usage.CopyFrom(usage_message(outcome.tokens))
             yield result
 
     async def rerank_batch(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -62,14 +63,15 @@ class GrpcServer:
         authenticator: Authenticator,
         config: ServeConfig,
         credentials: Credentials | None = None,
+        answered: Callable[[str, str], None] = lambda method, code: None,
     ) -> None:
-        """Nothing is bound before ``start``."""
+        """Nothing is bound before ``start``. ``answered``: see ``GrpcCalls``."""
         self._service, self._config, self._credentials = service, config, credentials
         callers = Callers(authenticator, config.deadline_seconds)
-        self._calls = GrpcCalls(callers)
+        self._calls = GrpcCalls(callers, answered)
         self._health = HealthServicer()
         self._server = grpc.aio.server(
-            interceptors=(Guard(callers), Patience(config.request_seconds)),
+            interceptors=(Guard(callers, answered), Patience(config.request_seconds)),
             options=_options(config),
             maximum_concurrent_rpcs=config.connections,
         )

@@ -29,15 +29,15 @@ class TeiServicer:
     def behaviours(self, calls: GrpcCalls) -> dict[Method, Callable[..., Any]]:
         """For a server."""
         return {
-            TEI_INFO: calls.unary(self.info),
-            TEI_RERANK: calls.unary(self.rerank),
-            TEI_RERANK_STREAM: calls.gathered(self.rerank_stream),
+            TEI_INFO: calls.unary(TEI_INFO, self.info),
+            TEI_RERANK: calls.unary(TEI_RERANK, self.rerank),
+            TEI_RERANK_STREAM: calls.gathered(TEI_RERANK_STREAM, self.rerank_stream),
         }
 
     async def rerank(self, request: pb.RerankRequest, caller: Caller) -> pb.RerankResponse:
         """Raises like ``Service.rerank``; InputError for text that may not be cut but must be."""
         texts = tuple(request.texts)
-        await self._service.check_room("rerank", 1, len(texts), caller.tenant)
+        await self._service.check_room("rerank", 1, len(texts), *caller.room)
         await self._check_lengths(request, texts)
         job = Job(
             "rerank",
@@ -68,7 +68,7 @@ class TeiServicer:
                     truncation_direction=item.truncation_direction,
                 )
             request.texts.append(item.text)
-            await self._service.check_room("rerank", 1, len(request.texts), caller.tenant)
+            self._service.check_size("rerank", 1, len(request.texts), caller.tenant)
         if request is None:
             raise NoDocumentsError("the stream had no message; send one for each text")
         return await self.rerank(request, caller)

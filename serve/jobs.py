@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 Kind: TypeAlias = Literal["rerank", "score", "index"]
 
 
+def round_of(kind: Kind) -> str:
+    """What jobs of one engine call have in common: "rank", of two kinds, or "index"."""
+    return "index" if kind == "index" else "rank"
+
+
 @dataclass(frozen=True, eq=False)
 class Given:
     """A query or document as a request brings it, before ``seams.MediaReader`` judges it.

@@ -35,6 +35,7 @@ class Metrics:
             "documents", "Documents answered, once for each query.", "kind", "outcome"
         )
         self._tokens = self._counter("tokens", "Tokens, computed or from the cache.", "source")
+        self._grpc = self._counter("grpc_requests", "gRPC answers.", "method", "code")
         self._http = self._counter("http_requests", "HTTP answers.", "route", "status")
         self._stages = self._histogram(
             "request_seconds", "Of requests answered, by stage.", _SECONDS, "kind", "stage"
@@ -53,6 +54,10 @@ class Metrics:
     def watch_cache(self, stats: Callable[[], CacheStats]) -> None:
         """Show a cache too; it is asked at each scrape."""
         self.registry.register(_CacheCollector(stats))
+
+    def grpc_answered(self, method: str, code: str) -> None:
+        """Count an answer of gRPC, refusals included."""
+        self._grpc.labels(method, code).inc()
 
     def http_answered(self, route: str, status: int) -> None:
         """Count an HTTP answer; ``route`` is one of the server's, not what a client wrote."""

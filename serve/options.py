@@ -17,8 +17,8 @@ class ServiceOptions:
     queue_documents: int = 1_024
     """Documents that may wait or be computed, once for each query of theirs; more is refused."""
     queue_seconds: float | None = None
-    """Seconds after which a request should have its answer, by the pace of the rounds so far; one
-    that would take longer is refused. None: ``queue_documents`` alone bound the wait."""
+    """Within which a request should have its answer, by the pace of the rounds so far; one that
+    would take longer is refused unless nobody waits. None: documents alone bound the wait."""
     tenant_documents: int | None = None
     """Of ``queue_documents``, how many of one tenant; None: all."""
     quotas: Mapping[str, int] = field(default_factory=dict)

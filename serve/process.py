@@ -129,6 +129,7 @@ class Sidecar:
             await self.http.start()
         await self.service.start(warm_up=self._config.warm_up)
         # A full collection looks at all that was loaded: 0.1 s in which nobody is answered.
+        gc.collect()
         gc.freeze()
         if self.grpc is not None:
             await self.grpc.serving()
@@ -156,7 +157,8 @@ class Sidecar:
             from .grpc_server import GrpcServer
         except ImportError as error:
             raise _missing("gRPC", "serve", error) from error
-        return GrpcServer(self.service, media, self._tokens, self._config, self._credentials)
+        told = self._metrics.grpc_answered
+        return GrpcServer(self.service, media, self._tokens, self._config, self._credentials, told)
 
     def _http(self, media: RequestMedia) -> HttpServer:
         try:

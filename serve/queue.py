@@ -14,8 +14,8 @@ import itertools
 from collections import Counter
 from collections.abc import Sequence
 
+from .backlog import Backlog
 from .options import ServiceOptions
-from .pace import Pace
 from .parts import Part
 from .refusals import QueueFullError
 from .ticket import Ticket
@@ -29,7 +29,7 @@ _PATIENCE = 60.0
 class Queue:
     """Tickets with documents that no round has taken yet.
 
-    Attributes: ``nbytes`` (of content they hold), ``pace`` (of the rounds so far).
+    Attributes: ``nbytes`` (of content they hold).
     """
 
     def __init__(self, options: ServiceOptions) -> None:
@@ -40,8 +40,8 @@ class Queue:
         self._served: dict[str, float] = {}
         self._places = itertools.count()
         self._running: Counter[str] = Counter()
+        self._backlog = Backlog()
         self.nbytes = 0
-        self.pace = Pace()
 
     @property
     def waiting(self) -> int:
@@ -50,8 +50,8 @@ class Queue:
 
     def add(self, ticket: Ticket) -> None:
         """Let a ticket wait. Raises QueueFullError."""
-        tenant, cost = ticket.job.tenant, ticket.waiting
-        self.check(tenant, cost, ticket.nbytes)
+        (tenant, kind, _), cost, work = ticket.group, ticket.waiting, ticket.work
+        self.check(tenant, kind, cost, work, ticket.nbytes)
         if tenant not in self._tickets:
             # Who was away has no claim on the time he did not use.
             least = min((self._served[name] for name in self._tickets), default=0.0)
@@ -59,21 +59,21 @@ class Queue:
         self._tickets.setdefault(tenant, {})[ticket] = None
         ticket.place = next(self._places)
         self._waiting[tenant] += cost
+        self._backlog.add(tenant, kind, work)
         self.nbytes += ticket.nbytes
 
-    def check(self, tenant: str, cost: int, nbytes: int = 0) -> None:
-        """Whether so much more may wait. Raises QueueFullError."""
+    def check(self, tenant: str, kind: str, cost: int, work: int, nbytes: int = 0) -> None:
+        """Whether so much more may wait; ``kind``: of its rounds. Raises QueueFullError."""
         quota, mine = self._options.quota(tenant), self._waiting[tenant] + self._running[tenant]
         waiting = self.waiting + self._running.total()
         if waiting + cost > self._options.queue_documents:
-            raise self._full(f"{waiting} documents are waiting", waiting)
+            raise self._full(f"{waiting} documents are waiting")
         if mine + cost > quota:
-            raise self._full(f"{mine} of your documents are waiting, {quota} may", mine)
-        if waiting and self._too_long(waiting + cost):
-            seconds = self.pace.expected(waiting)
-            raise self._full(f"what is waiting takes about {seconds:.1f} s", waiting)
+            raise self._full(f"{mine} of your documents are waiting, {quota} may")
+        if waiting and self._options.queue_seconds is not None:
+            self._check_seconds(tenant, kind, waiting + cost, work)
         if self.nbytes + nbytes > self._options.queue_bytes and self._tickets:
-            raise self._full("too many bytes are waiting", waiting)
+            raise self._full("too many bytes are waiting")
 
     def remove(self, ticket: Ticket) -> None:
         """Of whoever has been answered or has left; nothing if it does not wait."""
@@ -83,6 +83,8 @@ class Queue:
             return
         del waiting[ticket]
         self._waiting[tenant] -= ticket.waiting
+        if ticket.left:
+            self._backlog.remove(tenant, ticket.group[1], ticket.work)
         self.nbytes -= ticket.nbytes
         if not waiting:
             del self._tickets[tenant], self._waiting[tenant]
@@ -110,7 +112,8 @@ class Queue:
         return [self._take(ticket, count, led=at == 0) for at, (ticket, count) in enumerate(dealt)]
 
     def _take(self, ticket: Ticket, count: int, *, led: bool) -> Part:
-        part, cost = ticket.take(count), count * ticket.job.rows
+        before, part, cost = ticket.work, ticket.take(count), count * ticket.job.rows
+        self._backlog.start(*ticket.group[:2], before - ticket.work)
         self._waiting[ticket.job.tenant] -= cost
         self._running[ticket.job.tenant] += cost
         self._served[ticket.job.tenant] += cost
@@ -120,9 +123,13 @@ class Queue:
             self.remove(ticket)
         return part
 
-    def round_over(self) -> None:
-        """What was taken has been computed: until then it counts against the bounds."""
+    def round_over(self, seconds: float, share: float = 1.0) -> None:
+        """What was taken has been computed, but for what failed: ``share`` of it.
+
+        Until then it counts against the bounds.
+        """
         self._running.clear()
+        self._backlog.finish(seconds, share)
 
     def clear(self) -> list[Ticket]:
         """All tickets, which no longer wait."""
@@ -134,12 +141,18 @@ class Queue:
     def _first(self, tenant: str) -> Ticket:
         return min(self._tickets[tenant], key=lambda ticket: ticket.place)
 
-    def _too_long(self, documents: int) -> bool:
-        most = self._options.queue_seconds
-        return most is not None and self.pace.at_most(documents) > most
+    def _check_seconds(self, tenant: str, kind: str, documents: int, work: int) -> None:
+        """Raise QueueFullError for work that may come too late, and for more than a round of what
+        nobody knows the time of."""
+        most, backlog = self._options.queue_seconds, self._backlog
+        assert most is not None, "there is a bound"
+        if not backlog.knows(kind) and documents > self._options.round_documents:
+            raise self._full("nothing like it has been computed yet")
+        if backlog.at_most(tenant, kind, work) > most:
+            raise self._full(f"what is waiting takes about {backlog.expected():.1f} s")
 
-    def _full(self, what: str, ahead: int) -> QueueFullError:
-        seconds = self.pace.expected(ahead)
+    def _full(self, what: str) -> QueueFullError:
+        seconds = self._backlog.expected()
         return QueueFullError(f"the server is busy: {what}", min(max(seconds, 1.0), _PATIENCE))
 
 

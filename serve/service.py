@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, NoReturn, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from minireranker.errors import MinirerankerError
 
@@ -17,7 +17,7 @@ from .batcher import Batcher
 from .engine_calls import Calls
 from .failures import code_of
 from .info import Info, info_of
-from .jobs import Answer, IndexOutcome, Job, Kind, Outcome, ScoreOutcome, Tokens
+from .jobs import Answer, IndexOutcome, Job, Kind, Outcome, ScoreOutcome, Tokens, round_of
 from .lengths import Lengths
 from .observer import Observer, Silent
 from .options import ServiceOptions
@@ -25,6 +25,7 @@ from .queue import Queue
 from .refusals import DeadlineError, NotReadyError, QueueFullError
 from .ticket import Ticket
 from .turns import between_rounds
+from .weight import work_of
 
 if TYPE_CHECKING:
     from minireranker.cache import CacheStats
@@ -91,17 +92,34 @@ class Service:
         """Read the documents of an "index" job ahead of queries. See the class for errors."""
         return await self._serve(job, "index", IndexOutcome)
 
-    async def check_room(self, kind: Kind, queries: int, documents: int, tenant: str = "") -> None:
-        """What a job of so many would be refused for now, before anything of it is decoded.
+    def check_size(self, kind: Kind, queries: int, documents: int, tenant: str = "") -> None:
+        """What a job of so many would be refused for, whatever the load.
 
-        Raises NotReadyError, InputError, EmptyQueryError, NoDocumentsError and QueueFullError.
+        Raises NotReadyError, InputError, EmptyQueryError and NoDocumentsError.
         """
         self._require_ready()
         check_size(kind, queries, documents, self._options.quota(tenant), self._options)
+
+    async def check_room(
+        self,
+        kind: Kind,
+        queries: int,
+        documents: int,
+        tenant: str = "",
+        deadline: float | None = None,
+    ) -> None:
+        """The same, and whether there is room: before a job is decoded. Raises QueueFullError too,
+        after a moment but not after the deadline.
+        """
+        self.check_size(kind, queries, documents, tenant)
+        rows = max(queries, 1)
+        # A token each is the least they can be.
+        work = work_of(documents, documents, rows)
         try:
-            self._queue.check(tenant, max(queries, 1) * documents)
+            self._queue.check(tenant, round_of(kind), rows * documents, work)
         except QueueFullError as error:
-            await self._refuse(kind, error)
+            await self._tell_full(kind, error, deadline)
+            raise
 
     async def overlong(self, query: str, texts: Sequence[str]) -> str | None:
         """Which text would be cut, in words; None if all fit whole. Raises NotReadyError."""
@@ -148,8 +166,12 @@ class Service:
     async def _serve(self, job: Job, kind: Kind, answer: type[_A]) -> _A:
         try:
             ticket = self._admit(job, kind)
+        except QueueFullError as error:
+            await self._tell_full(kind, error, job.deadline)
+            raise
         except MinirerankerError as error:
-            await self._refuse(kind, error)
+            self._observer.job_refused(kind, code_of(error))
+            raise
         self._observer.job_queued(job)
         self._observer.queue_depth(self._queue.waiting)
         code, found = "CANCELLED", None
@@ -166,11 +188,10 @@ class Service:
         assert isinstance(found, answer), f"a {kind} job was answered with {type(found).__name__}"
         return found
 
-    async def _refuse(self, kind: Kind, error: MinirerankerError) -> NoReturn:
+    async def _tell_full(self, kind: Kind, error: QueueFullError, deadline: float | None) -> None:
         self._observer.job_refused(kind, code_of(error))
-        if isinstance(error, QueueFullError):
-            await asyncio.sleep(_HELD)
-        raise error
+        left = _HELD if deadline is None else (deadline - time.monotonic()) / 2
+        await asyncio.sleep(max(min(left, _HELD), 0.0))
 
     def _admit(self, job: Job, kind: Kind) -> Ticket:
         self._require_ready()

@@ -22,9 +22,10 @@ from .jobs import (
     ScoreOutcome,
     Timings,
     Tokens,
+    round_of,
 )
 from .parts import Part, PartAnswer
-from .weight import held_bytes, likely_tokens
+from .weight import held_bytes, likely_tokens, work_of
 
 __all__ = ["Ticket"]
 
@@ -52,7 +53,7 @@ class Ticket:
             else:
                 self._sound.append(index)
         self._weights = [likely_tokens(job.documents[index]) for index in self._sound]
-        self._taken = 0
+        self._taken, self._tokens_left = 0, sum(self._weights)
         shape = job.rows, len(job.documents)
         self._scores = np.full(shape if job.queries else (0, 0), np.nan, np.float32)
         self._ids: list[str | None] = [None] * len(job.documents)
@@ -63,8 +64,7 @@ class Ticket:
     @property
     def group(self) -> tuple[str, str, str | None]:
         """What jobs of one engine call have in common."""
-        kind = "index" if self.job.kind == "index" else "rank"
-        return self.job.tenant, kind, self.job.instruction
+        return self.job.tenant, round_of(self.job.kind), self.job.instruction
 
     @property
     def left(self) -> int:
@@ -75,6 +75,11 @@ class Ticket:
     def waiting(self) -> int:
         """What it counts in the queue: its documents left, once for each query."""
         return self.left * self.job.rows
+
+    @property
+    def work(self) -> int:
+        """Of its documents left."""
+        return work_of(self._tokens_left, self.left, self.job.rows)
 
     @property
     def waited(self) -> float:
@@ -90,6 +95,7 @@ class Ticket:
         now = time.monotonic_ns()
         self._queue += now - self.since
         places = tuple(self._sound[self._taken : self._taken + count])
+        self._tokens_left -= sum(self._weights[self._taken : self._taken + count])
         self._taken += count
         self.started = True
         documents = tuple(self.job.documents[index] for index in places)

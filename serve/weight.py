@@ -1,4 +1,4 @@
-"""What a document weighs before anybody has opened it: bytes it holds, tokens it may have."""
+"""What a document weighs before it is opened: bytes it holds, tokens it may have, work it is."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from minireranker.engine import Document
 from minireranker.engine.content import DocumentId
 
-__all__ = ["held_bytes", "likely_tokens"]
+__all__ = ["held_bytes", "likely_tokens", "work_of"]
 
 _REFERENCE = 48
 """So little that ``round_documents`` of them fit ``round_tokens``: with rounds that are nearly
@@ -31,6 +31,14 @@ def likely_tokens(document: Any) -> int:
     content = document.content
     letters = sum(map(len, content.texts)) // _LETTERS
     return 1 + letters + _PICTURE * len(content.images) + _VIDEO * len(content.videos)
+
+
+def work_of(tokens: int, documents: int, rows: int) -> int:
+    """Of documents with so many likely tokens in all, read once and scored for ``rows`` queries.
+
+    In tokens too: a pair of what has been read is about as much as an indexed document weighs.
+    """
+    return tokens + _REFERENCE * documents * rows
 
 
 def held_bytes(document: Any) -> int:

@@ -23,6 +23,8 @@ __all__ = [
     "queries_of",
     "ranked_message",
     "scored_message",
+    "timings_message",
+    "usage_message",
 ]
 
 
@@ -74,8 +76,8 @@ def ranked_message(outcome: Outcome, documents: Sequence[pb.Document]) -> pb.Rer
     return pb.RerankResponse(
         results=results,
         failures=map(failure_message, outcome.failed),
-        timings=_timings(outcome.timings),
-        usage=_usage(outcome.tokens),
+        timings=timings_message(outcome.timings),
+        usage=usage_message(outcome.tokens),
     )
 
 
@@ -86,8 +88,8 @@ def scored_message(outcome: ScoreOutcome) -> pb.ScoreResponse:
         documents=outcome.scores.shape[1],
         scores=outcome.scores.ravel().tolist(),
         failures=map(failure_message, outcome.failed),
-        timings=_timings(outcome.timings),
-        usage=_usage(outcome.tokens),
+        timings=timings_message(outcome.timings),
+        usage=usage_message(outcome.tokens),
     )
 
 
@@ -130,7 +132,8 @@ def _returned(document: pb.Document) -> pb.Document:
     return pb.Document(id=identity, content=pb.Content(texts=document.content.texts))
 
 
-def _timings(timings: Timings) -> pb.Timings:
+def timings_message(timings: Timings) -> pb.Timings:
+    """Field by field."""
     return pb.Timings(
         queue_ns=timings.queue,
         inputs_ns=timings.inputs,
@@ -140,5 +143,6 @@ def _timings(timings: Timings) -> pb.Timings:
     )
 
 
-def _usage(tokens: Tokens) -> pb.Usage:
+def usage_message(tokens: Tokens) -> pb.Usage:
+    """Field by field."""
     return pb.Usage(tokens_computed=tokens.computed, tokens_cached=tokens.cached)

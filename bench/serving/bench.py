@@ -6,6 +6,7 @@ The server and its clients share the machine, so what clients burn is taken off 
 from __future__ import annotations
 
 import asyncio
+import math
 import statistics
 import tempfile
 from collections.abc import Callable
@@ -116,7 +117,7 @@ async def _measure(
     say(f"overload: {bench.overload:g} x {capacity.rate:.0f} documents a second")
     offered = bench.overload * capacity.rate
     overload = await load.paced(bench.seconds, offered, bench.per_request)
-    queue = bench.queue_seconds or bench.queue_documents / overload.rate
+    queue = min(bench.queue_seconds or math.inf, bench.queue_documents / overload.rate)
     return {
         "service_seconds": service,
         "share_of_in_process": statistics.median(shares),

@@ -70,7 +70,8 @@ class Load:
 
         async def work(client: AsyncClient, tally: Tally, end: float) -> None:
             while time.monotonic() < end:
-                await asyncio.sleep(await self._ask(client, tally))
+                pause = await self._ask(client, tally)
+                await asyncio.sleep(min(pause, max(end - time.monotonic(), 0.0)))
 
         return await self._run(seconds, work)
 

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eminireranker/v1/reranker.proto\x12\x0fminireranker.v1\"0\n\x05Media\x12\x0e\n\x04\x64\x61ta\x18\x01 \x01(\x0cH\x00\x12\r\n\x03uri\x18\x02 \x01(\tH\x00\x42\x08\n\x06source\"0\n\x06\x46rames\x12&\n\x06\x66rames\x18\x01 \x03(\x0b\x32\x16.minireranker.v1.Media\"d\n\x05Video\x12&\n\x04\x66ile\x18\x01 \x01(\x0b\x32\x16.minireranker.v1.MediaH\x00\x12)\n\x06\x66rames\x18\x02 \x01(\x0b\x32\x17.minireranker.v1.FramesH\x00\x42\x08\n\x06source\"h\n\x07\x43ontent\x12\r\n\x05texts\x18\x01 \x03(\t\x12&\n\x06images\x18\x02 \x03(\x0b\x32\x16.minireranker.v1.Media\x12&\n\x06videos\x18\x03 \x03(\x0b\x32\x16.minireranker.v1.Video\"M\n\x08\x44ocument\x12\x0f\n\x02id\x18\x01 \x01(\tH\x00\x88\x01\x01\x12)\n\x07\x63ontent\x18\x02 \x01(\x0b\x32\x18.minireranker.v1.ContentB\x05\n\x03_id\"f\n\x07Timings\x12\x10\n\x08queue_ns\x18\x01 \x01(\x04\x12\x11\n\tinputs_ns\x18\x02 \x01(\x04\x12\x11\n\tprefix_ns\x18\x03 \x01(\x04\x12\x11\n\tsuffix_ns\x18\x04 \x01(\x04\x12\x10\n\x08total_ns\x18\x05 \x01(\x04\"7\n\x05Usage\x12\x17\n\x0ftokens_computed\x18\x01 \x01(\x04\x12\x15\n\rtokens_cached\x18\x02 \x01(\x04\"m\n\x07\x46\x61ilure\x12\r\n\x05index\x18\x01 \x01(\r\x12\x0f\n\x02id\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\x0c\n\x04\x63ode\x18\x03 \x01(\x05\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\x12\n\x05query\x18\x05 \x01(\rH\x01\x88\x01\x01\x42\x05\n\x03_idB\x08\n\x06_query\"e\n\x0cIndexRequest\x12+\n\x08\x64ocument\x18\x01 \x01(\x0b\x32\x19.minireranker.v1.Document\x12\x18\n\x0binstruction\x18\x02 \x01(\tH\x00\x88\x01\x01\x42\x0e\n\x0c_instruction\"a\n\x0bIndexResult\x12\r\n\x05index\x18\x01 \x01(\x04\x12\x0c\n\x02id\x18\x02 \x01(\tH\x00\x12+\n\x07\x66\x61ilure\x18\x03 \x01(\x0b\x32\x18.minireranker.v1.FailureH\x00\x42\x08\n\x06result\"\xc8\x01\n\rRerankRequest\x12\'\n\x05query\x18\x01 \x01(\x0b\x32\x18.minireranker.v1.Content\x12,\n\tdocuments\x18\x02 \x03(\x0b\x32\x19.minireranker.v1.Document\x12\x12\n\x05top_k\x18\x03 \x01(\rH\x00\x88\x01\x01\x12\x18\n\x0binstruction\x18\x04 \x01(\tH\x01\x88\x01\x01\x12\x18\n\x10return_documents\x18\x05 \x01(\x08\x42\x08\n\x06_top_kB\x0e\n\x0c_instruction\"\x88\x01\n\x0eRankedDocument\x12\r\n\x05index\x18\x01 \x01(\r\x12\x0f\n\x02id\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\r\n\x05score\x18\x03 \x01(\x02\x12\x13\n\x0bprobability\x18\x04 \x01(\x01\x12+\n\x08\x64ocument\x18\x05 \x01(\x0b\x32\x19.minireranker.v1.DocumentB\x05\n\x03_id\"\xc0\x01\n\x0eRerankResponse\x12\x30\n\x07results\x18\x01 \x03(\x0b\x32\x1f.minireranker.v1.RankedDocument\x12*\n\x08\x66\x61ilures\x18\x02 \x03(\x0b\x32\x18.minireranker.v1.Failure\x12)\n\x07timings\x18\x03 \x01(\x0b\x32\x18.minireranker.v1.Timings\x12%\n\x05usage\x18\x04 \x01(\x0b\x32\x16.minireranker.v1.Usage\"\x91\x01\n\x0cScoreRequest\x12)\n\x07queries\x18\x01 \x03(\x0b\x32\x18.minireranker.v1.Content\x12,\n\tdocuments\x18\x02 \x03(\x0b\x32\x19.minireranker.v1.Document\x12\x18\n\x0binstruction\x18\x03 \x01(\tH\x00\x88\x01\x01\x42\x0e\n\x0c_instruction\"\xc1\x01\n\rScoreResponse\x12\x0f\n\x07queries\x18\x01 \x01(\r\x12\x11\n\tdocuments\x18\x02 \x01(\r\x12\x0e\n\x06scores\x18\x03 \x03(\x02\x12*\n\x08\x66\x61ilures\x18\x04 \x03(\x0b\x32\x18.minireranker.v1.Failure\x12)\n\x07timings\x18\x05 \x01(\x0b\x32\x18.minireranker.v1.Timings\x12%\n\x05usage\x18\x06 \x01(\x0b\x32\x16.minireranker.v1.Usage\"R\n\x12RerankBatchRequest\x12\x0b\n\x03tag\x18\x01 \x01(\x04\x12/\n\x07request\x18\x02 \x01(\x0b\x32\x1e.minireranker.v1.RerankRequest\"\x8a\x01\n\x13RerankBatchResponse\x12\x0b\n\x03tag\x18\x01 \x01(\x04\x12\x33\n\x08response\x18\x02 \x01(\x0b\x32\x1f.minireranker.v1.RerankResponseH\x00\x12\'\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x16.minireranker.v1.ErrorH\x00\x42\x08\n\x06result\"`\n\x05\x45rror\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0f\n\x07message\x18\x02 \x01(\t\x12 \n\x13retry_after_seconds\x18\x03 \x01(\x01H\x00\x88\x01\x01\x42\x16\n\x14_retry_after_seconds\"\x1b\n\x0c\x45victRequest\x12\x0b\n\x03ids\x18\x01 \x03(\t\" \n\rEvictResponse\x12\x0f\n\x07\x65victed\x18\x01 \x01(\r\"\r\n\x0bInfoRequest\"\xe1\x01\n\x0cInfoResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07profile\x18\x03 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x04 \x01(\t\x12\r\n\x05\x64type\x18\x05 \x01(\t\x12\x15\n\rmax_documents\x18\x06 \x01(\r\x12\x13\n\x0bmax_queries\x18\x07 \x01(\r\x12\x17\n\x0fqueue_documents\x18\x08 \x01(\r\x12\x12\n\nmax_tokens\x18\t \x01(\r\x12\x19\n\x11waiting_documents\x18\n \x01(\r\x12\r\n\x05ready\x18\x0b \x01(\x08\x32\xe4\x03\n\x08Reranker\x12Q\n\x0eIndexDocuments\x12\x1d.minireranker.v1.IndexRequest\x1a\x1c.minireranker.v1.IndexResult(\x01\x30\x01\x12I\n\x06Rerank\x12\x1e.minireranker.v1.RerankRequest\x1a\x1f.minireranker.v1.RerankResponse\x12\x46\n\x05Score\x12\x1d.minireranker.v1.ScoreRequest\x1a\x1e.minireranker.v1.ScoreResponse\x12\\\n\x0bRerankBatch\x12#.minireranker.v1.RerankBatchRequest\x1a$.minireranker.v1.RerankBatchResponse(\x01\x30\x01\x12O\n\x0e\x45victDocuments\x12\x1d.minireranker.v1.EvictRequest\x1a\x1e.minireranker.v1.EvictResponse\x12\x43\n\x04Info\x12\x1c.minireranker.v1.InfoRequest\x1a\x1d.minireranker.v1.InfoResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eminireranker/v1/reranker.proto\x12\x0fminireranker.v1\"0\n\x05Media\x12\x0e\n\x04\x64\x61ta\x18\x01 \x01(\x0cH\x00\x12\r\n\x03uri\x18\x02 \x01(\tH\x00\x42\x08\n\x06source\"0\n\x06\x46rames\x12&\n\x06\x66rames\x18\x01 \x03(\x0b\x32\x16.minireranker.v1.Media\"d\n\x05Video\x12&\n\x04\x66ile\x18\x01 \x01(\x0b\x32\x16.minireranker.v1.MediaH\x00\x12)\n\x06\x66rames\x18\x02 \x01(\x0b\x32\x17.minireranker.v1.FramesH\x00\x42\x08\n\x06source\"h\n\x07\x43ontent\x12\r\n\x05texts\x18\x01 \x03(\t\x12&\n\x06images\x18\x02 \x03(\x0b\x32\x16.minireranker.v1.Media\x12&\n\x06videos\x18\x03 \x03(\x0b\x32\x16.minireranker.v1.Video\"M\n\x08\x44ocument\x12\x0f\n\x02id\x18\x01 \x01(\tH\x00\x88\x01\x01\x12)\n\x07\x63ontent\x18\x02 \x01(\x0b\x32\x18.minireranker.v1.ContentB\x05\n\x03_id\"f\n\x07Timings\x12\x10\n\x08queue_ns\x18\x01 \x01(\x04\x12\x11\n\tinputs_ns\x18\x02 \x01(\x04\x12\x11\n\tprefix_ns\x18\x03 \x01(\x04\x12\x11\n\tsuffix_ns\x18\x04 \x01(\x04\x12\x10\n\x08total_ns\x18\x05 \x01(\x04\"7\n\x05Usage\x12\x17\n\x0ftokens_computed\x18\x01 \x01(\x04\x12\x15\n\rtokens_cached\x18\x02 \x01(\x04\"m\n\x07\x46\x61ilure\x12\r\n\x05index\x18\x01 \x01(\r\x12\x0f\n\x02id\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\x0c\n\x04\x63ode\x18\x03 \x01(\x05\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\x12\n\x05query\x18\x05 \x01(\rH\x01\x88\x01\x01\x42\x05\n\x03_idB\x08\n\x06_query\"e\n\x0cIndexRequest\x12+\n\x08\x64ocument\x18\x01 \x01(\x0b\x32\x19.minireranker.v1.Document\x12\x18\n\x0binstruction\x18\x02 \x01(\tH\x00\x88\x01\x01\x42\x0e\n\x0c_instruction\"\xb3\x01\n\x0bIndexResult\x12\r\n\x05index\x18\x01 \x01(\x04\x12\x0c\n\x02id\x18\x02 \x01(\tH\x00\x12+\n\x07\x66\x61ilure\x18\x03 \x01(\x0b\x32\x18.minireranker.v1.FailureH\x00\x12)\n\x07timings\x18\x04 \x01(\x0b\x32\x18.minireranker.v1.Timings\x12%\n\x05usage\x18\x05 \x01(\x0b\x32\x16.minireranker.v1.UsageB\x08\n\x06result\"\xc8\x01\n\rRerankRequest\x12\'\n\x05query\x18\x01 \x01(\x0b\x32\x18.minireranker.v1.Content\x12,\n\tdocuments\x18\x02 \x03(\x0b\x32\x19.minireranker.v1.Document\x12\x12\n\x05top_k\x18\x03 \x01(\rH\x00\x88\x01\x01\x12\x18\n\x0binstruction\x18\x04 \x01(\tH\x01\x88\x01\x01\x12\x18\n\x10return_documents\x18\x05 \x01(\x08\x42\x08\n\x06_top_kB\x0e\n\x0c_instruction\"\x88\x01\n\x0eRankedDocument\x12\r\n\x05index\x18\x01 \x01(\r\x12\x0f\n\x02id\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\r\n\x05score\x18\x03 \x01(\x02\x12\x13\n\x0bprobability\x18\x04 \x01(\x01\x12+\n\x08\x64ocument\x18\x05 \x01(\x0b\x32\x19.minireranker.v1.DocumentB\x05\n\x03_id\"\xc0\x01\n\x0eRerankResponse\x12\x30\n\x07results\x18\x01 \x03(\x0b\x32\x1f.minireranker.v1.RankedDocument\x12*\n\x08\x66\x61ilures\x18\x02 \x03(\x0b\x32\x18.minireranker.v1.Failure\x12)\n\x07timings\x18\x03 \x01(\x0b\x32\x18.minireranker.v1.Timings\x12%\n\x05usage\x18\x04 \x01(\x0b\x32\x16.minireranker.v1.Usage\"\x91\x01\n\x0cScoreRequest\x12)\n\x07queries\x18\x01 \x03(\x0b\x32\x18.minireranker.v1.Content\x12,\n\tdocuments\x18\x02 \x03(\x0b\x32\x19.minireranker.v1.Document\x12\x18\n\x0binstruction\x18\x03 \x01(\tH\x00\x88\x01\x01\x42\x0e\n\x0c_instruction\"\xc1\x01\n\rScoreResponse\x12\x0f\n\x07queries\x18\x01 \x01(\r\x12\x11\n\tdocuments\x18\x02 \x01(\r\x12\x0e\n\x06scores\x18\x03 \x03(\x02\x12*\n\x08\x66\x61ilures\x18\x04 \x03(\x0b\x32\x18.minireranker.v1.Failure\x12)\n\x07timings\x18\x05 \x01(\x0b\x32\x18.minireranker.v1.Timings\x12%\n\x05usage\x18\x06 \x01(\x0b\x32\x16.minireranker.v1.Usage\"R\n\x12RerankBatchRequest\x12\x0b\n\x03tag\x18\x01 \x01(\x04\x12/\n\x07request\x18\x02 \x01(\x0b\x32\x1e.minireranker.v1.RerankRequest\"\x8a\x01\n\x13RerankBatchResponse\x12\x0b\n\x03tag\x18\x01 \x01(\x04\x12\x33\n\x08response\x18\x02 \x01(\x0b\x32\x1f.minireranker.v1.RerankResponseH\x00\x12\'\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x16.minireranker.v1.ErrorH\x00\x42\x08\n\x06result\"`\n\x05\x45rror\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0f\n\x07message\x18\x02 \x01(\t\x12 \n\x13retry_after_seconds\x18\x03 \x01(\x01H\x00\x88\x01\x01\x42\x16\n\x14_retry_after_seconds\"\x1b\n\x0c\x45victRequest\x12\x0b\n\x03ids\x18\x01 \x03(\t\" \n\rEvictResponse\x12\x0f\n\x07\x65victed\x18\x01 \x01(\r\"\r\n\x0bInfoRequest\"\xe1\x01\n\x0cInfoResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07profile\x18\x03 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x04 \x01(\t\x12\r\n\x05\x64type\x18\x05 \x01(\t\x12\x15\n\rmax_documents\x18\x06 \x01(\r\x12\x13\n\x0bmax_queries\x18\x07 \x01(\r\x12\x17\n\x0fqueue_documents\x18\x08 \x01(\r\x12\x12\n\nmax_tokens\x18\t \x01(\r\x12\x19\n\x11waiting_documents\x18\n \x01(\r\x12\r\n\x05ready\x18\x0b \x01(\x08\x32\xe4\x03\n\x08Reranker\x12Q\n\x0eIndexDocuments\x12\x1d.minireranker.v1.IndexRequest\x1a\x1c.minireranker.v1.IndexResult(\x01\x30\x01\x12I\n\x06Rerank\x12\x1e.minireranker.v1.RerankRequest\x1a\x1f.minireranker.v1.RerankResponse\x12\x46\n\x05Score\x12\x1d.minireranker.v1.ScoreRequest\x1a\x1e.minireranker.v1.ScoreResponse\x12\\\n\x0bRerankBatch\x12#.minireranker.v1.RerankBatchRequest\x1a$.minireranker.v1.RerankBatchResponse(\x01\x30\x01\x12O\n\x0e\x45victDocuments\x12\x1d.minireranker.v1.EvictRequest\x1a\x1e.minireranker.v1.EvictResponse\x12\x43\n\x04Info\x12\x1c.minireranker.v1.InfoRequest\x1a\x1d.minireranker.v1.InfoResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -49,32 +49,32 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_FAILURE']._serialized_end=708
   _globals['_INDEXREQUEST']._serialized_start=710
   _globals['_INDEXREQUEST']._serialized_end=811
-  _globals['_INDEXRESULT']._serialized_start=813
-  _globals['_INDEXRESULT']._serialized_end=910
-  _globals['_RERANKREQUEST']._serialized_start=913
-  _globals['_RERANKREQUEST']._serialized_end=1113
-  _globals['_RANKEDDOCUMENT']._serialized_start=1116
-  _globals['_RANKEDDOCUMENT']._serialized_end=1252
-  _globals['_RERANKRESPONSE']._serialized_start=1255
-  _globals['_RERANKRESPONSE']._serialized_end=1447
-  _globals['_SCOREREQUEST']._serialized_start=1450
-  _globals['_SCOREREQUEST']._serialized_end=1595
-  _globals['_SCORERESPONSE']._serialized_start=1598
-  _globals['_SCORERESPONSE']._serialized_end=1791
-  _globals['_RERANKBATCHREQUEST']._serialized_start=1793
-  _globals['_RERANKBATCHREQUEST']._serialized_end=1875
-  _globals['_RERANKBATCHRESPONSE']._serialized_start=1878
-  _globals['_RERANKBATCHRESPONSE']._serialized_end=2016
-  _globals['_ERROR']._serialized_start=2018
-  _globals['_ERROR']._serialized_end=2114
-  _globals['_EVICTREQUEST']._serialized_start=2116
-  _globals['_EVICTREQUEST']._serialized_end=2143
-  _globals['_EVICTRESPONSE']._serialized_start=2145
-  _globals['_EVICTRESPONSE']._serialized_end=2177
-  _globals['_INFOREQUEST']._serialized_start=2179
-  _globals['_INFOREQUEST']._serialized_end=2192
-  _globals['_INFORESPONSE']._serialized_start=2195
-  _globals['_INFORESPONSE']._serialized_end=2420
-  _globals['_RERANKER']._serialized_start=2423
-  _globals['_RERANKER']._serialized_end=2907
+  _globals['_INDEXRESULT']._serialized_start=814
+  _globals['_INDEXRESULT']._serialized_end=993
+  _globals['_RERANKREQUEST']._serialized_start=996
+  _globals['_RERANKREQUEST']._serialized_end=1196
+  _globals['_RANKEDDOCUMENT']._serialized_start=1199
+  _globals['_RANKEDDOCUMENT']._serialized_end=1335
+  _globals['_RERANKRESPONSE']._serialized_start=1338
+  _globals['_RERANKRESPONSE']._serialized_end=1530
+  _globals['_SCOREREQUEST']._serialized_start=1533
+  _globals['_SCOREREQUEST']._serialized_end=1678
+  _globals['_SCORERESPONSE']._serialized_start=1681
+  _globals['_SCORERESPONSE']._serialized_end=1874
+  _globals['_RERANKBATCHREQUEST']._serialized_start=1876
+  _globals['_RERANKBATCHREQUEST']._serialized_end=1958
+  _globals['_RERANKBATCHRESPONSE']._serialized_start=1961
+  _globals['_RERANKBATCHRESPONSE']._serialized_end=2099
+  _globals['_ERROR']._serialized_start=2101
+  _globals['_ERROR']._serialized_end=2197
+  _globals['_EVICTREQUEST']._serialized_start=2199
+  _globals['_EVICTREQUEST']._serialized_end=2226
+  _globals['_EVICTRESPONSE']._serialized_start=2228
+  _globals['_EVICTRESPONSE']._serialized_end=2260
+  _globals['_INFOREQUEST']._serialized_start=2262
+  _globals['_INFOREQUEST']._serialized_end=2275
+  _globals['_INFORESPONSE']._serialized_start=2278
+  _globals['_INFORESPONSE']._serialized_end=2503
+  _globals['_RERANKER']._serialized_start=2506
+  _globals['_RERANKER']._serialized_end=2990
 # @@protoc_insertion_point(module_scope)

@@ -91,14 +91,18 @@ class IndexRequest(_message.Message):
     def __init__(self, document: _Optional[_Union[Document, _Mapping]] = ..., instruction: _Optional[str] = ...) -> None: ...
 
 class IndexResult(_message.Message):
-    __slots__ = ("index", "id", "failure")
+    __slots__ = ("index", "id", "failure", "timings", "usage")
     INDEX_FIELD_NUMBER: _ClassVar[int]
     ID_FIELD_NUMBER: _ClassVar[int]
     FAILURE_FIELD_NUMBER: _ClassVar[int]
+    TIMINGS_FIELD_NUMBER: _ClassVar[int]
+    USAGE_FIELD_NUMBER: _ClassVar[int]
     index: int
     id: str
     failure: Failure
-    def __init__(self, index: _Optional[int] = ..., id: _Optional[str] = ..., failure: _Optional[_Union[Failure, _Mapping]] = ...) -> None: ...
+    timings: Timings
+    usage: Usage
+    def __init__(self, index: _Optional[int] = ..., id: _Optional[str] = ..., failure: _Optional[_Union[Failure, _Mapping]] = ..., timings: _Optional[_Union[Timings, _Mapping]] = ..., usage: _Optional[_Union[Usage, _Mapping]] = ...) -> None: ...
 
 class RerankRequest(_message.Message):
     __slots__ = ("query", "documents", "top_k", "instruction", "return_documents")

@@ -25,10 +25,10 @@ Measured = Callable[..., dict[str, Any]]
 ONE = Asked(sample=2, units=1, rounds=1, repeats=1)
 
 
-def stop_at(step: str) -> Callable[[str], None]:
+def stop_at(step: str, how: BaseException | None = None) -> Callable[[str], None]:
     def say(line: str) -> None:
         if line.startswith(step):
-            raise KeyboardInterrupt
+            raise how or KeyboardInterrupt
 
     return say
 
@@ -99,6 +99,16 @@ def test_an_interrupt_keeps_what_is_finished(
     else:
         assert len(found["targets"][0]["runs"]) == runs
         assert all(run["finished"] for run in found["targets"][0]["runs"])
+
+
+def test_what_fails_keeps_what_was_timed_before(measured: Measured) -> None:
+    load, gone = dataclasses.replace(LOAD, queries=1), OSError("the sidecar has gone")
+    found = check(measured(load, stop_at("what this machine can do", gone), asked=ONE))
+    assert not found["finished"]
+    assert found["stopped"].startswith("failed (OSError: the sidecar has gone) while what this")
+    assert len(found["targets"][0]["runs"]) == 2
+    with pytest.raises(OSError, match="gone"):
+        measured(load, stop_at("indexing", gone), asked=ONE)
 
 
 def test_scores_that_differ_leave_no_timing(measured: Measured, tiny: Path, tmp_path: Path) -> None:

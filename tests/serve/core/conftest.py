@@ -26,6 +26,7 @@ class Recorder(Silent):
         self.rounds: list[Round] = []
         self.ends: list[tuple[str, str]] = []
         self.refused: list[str] = []
+        self.answered: list[tuple[str, str]] = []
         self.depths: list[int] = []
         self.on_round: Callable[[], None] = lambda: None
 
@@ -38,6 +39,9 @@ class Recorder(Silent):
 
     def job_refused(self, kind: Kind, code: str) -> None:
         self.refused.append(code)
+
+    def grpc_answered(self, method: str, code: str) -> None:
+        self.answered.append((method.rpartition("/")[2], code))
 
     def round_done(self, done: Round) -> None:
         self.rounds.append(done)
@@ -117,7 +121,8 @@ async def grpc_serving(
     media = RequestMedia(settings, reranker.profile.limits)
     tokens = Tokens(tenants, is_guarded=settings.is_guarded)
     service = Service(reranker, options, recorder)
-    server = GrpcServer(service, media, tokens, settings, read_credentials(settings))
+    told = [recorder.grpc_answered] if isinstance(recorder, Recorder) else []
+    server = GrpcServer(service, media, tokens, settings, read_credentials(settings), *told)
     await server.start()
     await service.start(warm_up=False)
     await server.serving()

@@ -71,6 +71,8 @@ def test_uploads_go_in_chunks_and_failures_keep_their_places(address: Any) -> No
         ranked = client.rank("number 3", [Id(name) for name in (*names, "never")])
         assert client.evict([*names, "never"]) == 9
     assert outcome.ids == tuple(f"n{n}" if n != 7 else None for n in range(10))
+    assert outcome.tokens.computed > 9
+    assert outcome.timings.total >= outcome.timings.prefix > 0
     (bad,) = outcome.failed
     assert (bad.index, bad.id, type(bad.error)) == (7, "n7", InputError)
     assert len(ranked.results) == 9

@@ -134,6 +134,33 @@ def test_a_stream_of_uploads_is_answered_as_it_goes(
     assert run(ask()) == [0, 1, 2]
 
 
+def test_every_call_is_counted_by_how_it_ended(
+    run: Any, builtin: Reranker, grpc_serving: Any, recorder: Any, texts: list[str]
+) -> None:
+    token = "a-token-of-some-length"
+
+    async def ask() -> None:
+        async with grpc_serving(builtin, recorder, token=token) as channel:
+            mine = (("authorization", f"Bearer {token}"),)
+            rank = RERANK.stub(channel)
+            await rank(asking("red", texts), metadata=mine)
+            for request, metadata in ((asking("red", []), mine), (asking("red", texts), ())):
+                with pytest.raises(grpc.aio.AioRpcError):
+                    await rank(request, metadata=metadata)
+            documents = (pb.IndexRequest(document=pb.Document(content=text("t"))) for _ in "ab")
+            assert len([one async for one in INDEX.stub(channel)(documents, metadata=mine)]) == 2
+            stream = RERANK_BATCH.stub(channel)(metadata=mine)
+            await stream.wait_for_connection()
+            stream.cancel()
+            await channel.server._calls.finished()
+
+    run(ask())
+    codes = ["OK", "INVALID_ARGUMENT", "UNAUTHENTICATED"]
+    expected = [("Rerank", code) for code in codes]
+    assert recorder.answered[:4] == [*expected, ("IndexDocuments", "OK")]
+    assert recorder.answered[4:] in ([], [("RerankBatch", "CANCELLED")])
+
+
 def test_a_batch_answers_each_request_under_its_tag(
     run: Any, builtin: Reranker, grpc_serving: Any, texts: list[str]
 ) -> None:

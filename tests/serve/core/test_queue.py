@@ -13,7 +13,6 @@ from minireranker.engine.content import DocumentId
 from minireranker.errors import ConfigurationError, InputError
 from minireranker.serve.jobs import Job, Refused
 from minireranker.serve.options import ServiceOptions
-from minireranker.serve.pace import Pace
 from minireranker.serve.queue import Queue
 from minireranker.serve.refusals import QueueFullError
 from minireranker.serve.ticket import Ticket
@@ -127,54 +126,118 @@ def test_who_fills_a_round_alone_goes_behind_however_few_documents_that_were() -
     assert [next_round(queue)[0][0] for _ in range(4)] == [big, small, big, big]
 
 
+def paced(seconds: float = 1.0, **options: object) -> Queue:
+    """Of a server that ranks ten texts in so long, every time."""
+    queue = queue_of(**options)
+    for _ in range(50):
+        rank_round(queue, ticket(10), seconds)
+    return queue
+
+
+def rank_round(queue: Queue, one: Ticket, seconds: float) -> None:
+    queue.add(one)
+    next_round(queue)
+    queue.round_over(seconds)
+
+
+def fits(queue: Queue, one: Ticket) -> bool:
+    try:
+        queue.add(one)
+    except QueueFullError:
+        return False
+    queue.remove(one)
+    return True
+
+
 def test_documents_over_the_bound_are_refused_and_told_when_to_come_back() -> None:
-    queue = queue_of(ticket(60), queue_documents=100)
-    queue.pace.note(20, 1.0)
+    queue = paced(0.5, queue_documents=100)
+    queue.add(ticket(60))
     with pytest.raises(QueueFullError, match=r"60 documents are waiting; try again in 3 s") as full:
         queue.add(ticket(41))
-    assert full.value.retry_after == 3.0
+    assert full.value.retry_after == pytest.approx(3.0)
     queue.add(ticket(40))
     assert queue.waiting == 100
 
 
 def test_work_over_the_seconds_is_refused_but_never_where_nobody_waits() -> None:
-    queue = queue_of(queue_seconds=2.0)
-    for _ in range(50):
-        queue.pace.note(10, 1.0)
+    queue = paced(queue_seconds=2.0)
     queue.add(ticket(60))
     with pytest.raises(QueueFullError, match=r"takes about 6\.0 s; try again in 6 s"):
         queue.add(ticket(1))
-    dealt = queue.deal()
-    queue.take(dealt)
-    with pytest.raises(QueueFullError):
+    next_round(queue)
+    with pytest.raises(QueueFullError, match=r"takes about 6\.0 s"):
         queue.add(ticket(1))
-    queue.round_over()
+    queue.round_over(6.0)
     queue.add(ticket(10))
     queue.add(ticket(9))
     with pytest.raises(QueueFullError, match=r"takes about 1\.9 s"):
         queue.add(ticket(2))
 
 
-def test_an_uneven_pace_promises_less_than_an_even_one() -> None:
-    even, uneven, slower = Pace(), Pace(), Pace()
-    for at in range(100):
-        even.note(10, 1.0)
-        uneven.note(10, 0.5 + at % 2)
-        slower.note(10, 1.0 if at < 80 else 2.0)
-    assert even.expected(10) == pytest.approx(1.0)
-    assert even.at_most(10) == pytest.approx(1.0)
-    assert uneven.expected(10) == pytest.approx(1.0, abs=0.1)
-    assert uneven.at_most(10) > 2.0
-    assert slower.expected(10) == pytest.approx(2.0, abs=0.05)
+def test_of_what_has_never_been_computed_a_round_may_wait() -> None:
+    queue = queue_of(ticket(8), queue_seconds=1e-3, round_documents=10)
+    queue.add(ticket(2))
+    with pytest.raises(QueueFullError, match="nothing like it has been computed yet"):
+        queue.add(ticket(1))
 
 
-def test_a_pace_that_is_not_known_takes_no_time_and_empty_rounds_teach_nothing() -> None:
-    pace = Pace()
-    pace.note(0, 1.0)
-    assert pace.at_most(1_000) == 0.0
-    pace.note(10, 1.0)
-    pace.note(0, 5.0)
-    assert pace.expected(10) == pytest.approx(1.0)
+def test_slow_uploads_do_not_say_how_long_ranking_takes() -> None:
+    queue = paced(0.01, queue_seconds=2.0)
+    upload = Job("index", tuple("a page" for _ in range(10)))
+    rank_round(queue, Ticket(upload, LOOP.create_future()), 30.0)
+    queue.add(ticket(10))
+    queue.add(ticket(500))
+    with pytest.raises(QueueFullError):
+        queue.add(Ticket(upload, LOOP.create_future()))
+
+
+def test_small_rounds_say_little_about_large_ones() -> None:
+    queue = queue_of(queue_seconds=1.0)
+    for _ in range(10):
+        rank_round(queue, ticket(200), 0.2)
+        rank_round(queue, ticket(1), 0.02)
+    queue.add(ticket(1))
+    assert fits(queue, ticket(400))
+
+
+def test_an_uneven_or_a_slower_pace_admits_less() -> None:
+    even, uneven, slower = (paced(queue_seconds=6.0) for _ in range(3))
+    for at in range(30):
+        rank_round(uneven, ticket(10), 0.5 + at % 2)
+        rank_round(slower, ticket(10), 2.0)
+    for queue in (even, uneven, slower):
+        queue.add(ticket(1))
+    assert [fits(queue, ticket(50)) for queue in (even, uneven, slower)] == [True, False, False]
+    assert fits(uneven, ticket(15))
+    assert fits(slower, ticket(20))
+
+
+def test_a_slow_first_round_is_forgotten() -> None:
+    queue = queue_of(queue_seconds=2.0)
+    rank_round(queue, ticket(10), 50.0)
+    for _ in range(40):
+        rank_round(queue, ticket(10), 1.0)
+    queue.add(ticket(5))
+    assert fits(queue, ticket(10))
+
+
+def test_rounds_that_failed_teach_nothing() -> None:
+    queue = paced(queue_seconds=2.0)
+    for _ in range(20):
+        queue.add(ticket(10))
+        next_round(queue)
+        queue.round_over(1e-4, 0.0)
+    queue.add(ticket(10))
+    assert not fits(queue, ticket(20))
+
+
+def test_who_waits_long_keeps_no_other_tenant_out() -> None:
+    queue = paced(queue_seconds=4.0)
+    for _ in range(3):
+        queue.add(ticket(10, "a"))
+    assert not fits(queue, ticket(15, "a"))
+    assert fits(queue, ticket(15, "b")), "as much of a's comes before it, no more"
+    assert not fits(queue, ticket(25, "b"))
 
 
 def test_a_tenant_over_its_quota_is_refused_and_others_are_not() -> None:
@@ -207,7 +270,7 @@ def test_what_is_being_computed_counts_until_its_round_is_over() -> None:
     with pytest.raises(QueueFullError, match="10 of your documents"):
         queue.add(ticket(1, "a"))
     queue.add(ticket(2))
-    queue.round_over()
+    queue.round_over(1.0)
     queue.add(ticket(10, "a"))
 
 

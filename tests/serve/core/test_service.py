@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 import threading
 import time
+import weakref
 from random import Random
 from typing import Any
 
@@ -249,7 +252,52 @@ def test_indexing_evicting_and_tenants_who_do_not_meet(
     assert isinstance(after.failed[0].error, UnknownDocumentError)
 
 
-def test_overload_is_refused_at_once_and_the_queue_stays_bounded(
+def test_what_would_take_too_long_is_refused_by_the_pace_of_real_rounds(
+    run: Any, builtin: Reranker, serving: Any, recorder: Any, rerank: Any, texts: list[str]
+) -> None:
+    async def ask() -> Any:
+        async with serving(builtin, recorder, queue_seconds=1e-4) as service:
+            alone = await service.rerank(rerank(texts))
+            both = (service.rerank(rerank(texts)) for _ in range(2))
+            return alone, *await asyncio.gather(*both, return_exceptions=True)
+
+    alone, first, second = run(ask())
+    assert len(alone.results) == len(first.results) == len(texts)
+    assert isinstance(second, QueueFullError)
+    assert "what is waiting takes about" in str(second)
+    assert recorder.refused == ["RESOURCE_EXHAUSTED"]
+
+
+def test_a_refusal_leaves_nothing_behind_and_comes_before_the_deadline(
+    run: Any, builtin: Reranker, serving: Any, rerank: Any, texts: list[str]
+) -> None:
+    async def refused(service: Any) -> Any:
+        job = rerank(texts, deadline=time.monotonic() + 0.1)
+        with contextlib.suppress(QueueFullError):
+            await service.rerank(job)
+        assert time.monotonic() < job.deadline
+        return weakref.ref(job)
+
+    async def ask() -> Any:
+        async with serving(builtin, queue_documents=len(texts)) as service:
+            held, release = threading.Event(), threading.Event()
+            service._worker.submit(lambda: held.set() or release.wait(300))
+            admitted = asyncio.ensure_future(service.rerank(rerank(texts)))
+            await asyncio.sleep(0)
+            gc.disable()
+            try:
+                left = [await refused(service) for _ in range(3)]
+                alive = [one for one in left if one() is not None]
+            finally:
+                gc.enable()
+                release.set()
+            assert len((await admitted).results) == len(texts)
+            return alive
+
+    assert run(ask()) == []
+
+
+def test_overload_is_refused_and_the_queue_stays_bounded(
     run: Any, builtin: Reranker, serving: Any, recorder: Any, rerank: Any, texts: list[str]
 ) -> None:
     async def ask() -> Any:

@@ -7,8 +7,11 @@ from typing import Any
 
 import jsonschema
 import pytest
+import schemathesis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from schemathesis import GenerationMode
+from schemathesis.specs.openapi.checks import status_code_conformance as status_known
 
 PATHS = "/rerank", "/v1/rerank", "/v2/rerank"
 TEXT = st.text(st.characters(codec="utf-8"), max_size=6)
@@ -91,6 +94,22 @@ def _documents(body: Any) -> list[Any]:
     if isinstance(documents, dict) and isinstance(documents.get("content"), list):
         return list(documents["content"])
     return documents if isinstance(documents, list) else [documents]
+
+
+@settings(deadline=None, max_examples=150, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_whatever_schemathesis_sends_is_answered_as_the_schema_says(
+    running: Any, schema: Any, data: Any
+) -> None:
+    """Bodies, headers and methods that the schema allows, and such that it does not."""
+    loaded = schemathesis.openapi.from_dict(schema)
+    operations = [found.ok() for found in loaded.get_all_operations()]
+    at = data.draw(st.sampled_from(range(len(operations))))
+    mode = data.draw(st.sampled_from(GenerationMode))
+    case = data.draw(operations[at].as_strategy(generation_mode=mode))
+    # 503 and 504 are right where it asks to be served within no time at all.
+    answer = case.call_and_validate(base_url=running.url, checks=[status_known])
+    assert answer.status_code != 500, answer.text
 
 
 @pytest.mark.parametrize("path", PATHS)

@@ -25,6 +25,7 @@ def test_tenants_have_tokens_and_quotas(listed):
     tenants = read_tenants(config)
     assert tenants == (Tenant("acme", A, queue_documents=7), Tenant("other", B))
     assert service_options(config, tenants).quotas == {"acme": 7}
+    assert service_options(ServeConfig(queue_seconds=2.5), ()).queue_seconds == 2.5
     tokens = Tokens(tenants, is_guarded=True)
     assert tokens.tenant(f"Bearer {A}") == "acme"
     assert tokens.tenant(f"bearer {B} ") == "other"

@@ -13,6 +13,7 @@ import asyncio
 import gc
 import logging
 import signal
+import sys
 import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
@@ -43,6 +44,9 @@ __all__ = ["Sidecar", "run"]
 _LOG = logging.getLogger(__name__)
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_TURN = 0.0005
+"""Seconds for which the loop's thread may keep the engine's waiting for the interpreter, which it
+wants back after every operation; by default ten times that."""
 _LAST_WORDS = 1.0
 """Seconds in which those who are refused at the end are told so, if no grace is left."""
 
@@ -54,6 +58,7 @@ def run(config: ServeConfig) -> int:
     cannot be served.
     """
     configure(config.log_level)
+    sys.setswitchinterval(_TURN)
     tenants, credentials = read_tenants(config), read_credentials(config)
     with _cache(config, tenants) as cache:
         use_threads(config.model, config.threads)

@@ -25,7 +25,7 @@ from .workload import Workload
 
 __all__ = ["ServingBench", "run"]
 
-_TURNS = 3
+_TURNS = 5
 
 
 @dataclass(frozen=True)

@@ -14,22 +14,25 @@ from minireranker.cli import app
 
 
 def result(factor: float, **workload: Any) -> dict[str, Any]:
-    """As much of a result as is compared; three samples of one mode."""
+    """As much of a result as is compared; four samples of one mode."""
     run = {"mode": "single", "label": "one after the other", "cache": "warm-memory"}
-    sizes = ("candidates", "documents", "query", "document", "visual_tokens", "query_words", "seed")
+    sizes = (
+        *("queries", "candidates", "documents", "query", "document", "visual_tokens", "frames"),
+        *("query_words", "document_words", "seed"),
+    )
     return {
         "version": 1,
         "finished": True,
         "machine": {"cpu": "a cpu", "gpu": None},
         "device": {"dtype": "float32", "threads": 2},
         "model": {"name": "tiny"},
-        "settings": {},
+        "settings": {"sample": 2},
         "workload": {"name": "x", **dict.fromkeys(sizes, 1), **workload},
         "targets": [
             {
                 "name": "ours",
                 "index": None,
-                "runs": [run | {"latencies": [factor * each for each in (1.0, 1.01, 1.02)]}],
+                "runs": [run | {"latencies": [factor * each for each in (1.0, 1.01, 1.01, 1.02)]}],
             }
         ],
         "turns": None,
@@ -67,8 +70,8 @@ def test_it_fails_where_the_whole_interval_is_slower(
 def test_a_peer_that_is_slower_fails_nothing(tmp_path: Path) -> None:
     one, two = result(1.0), result(1.0)
     row = {"name": "them: pairs", "peer": "them", "versions": {}}
-    one["peers"] = [row | {"seconds_a_pair": [1.0, 1.01, 1.02]}]
-    two["peers"] = [row | {"seconds_a_pair": [9.0, 9.01, 9.02]}]
+    one["peers"] = [row | {"seconds_a_pair": [1.0, 1.01, 1.01, 1.02]}]
+    two["peers"] = [row | {"seconds_a_pair": [9.0, 9.01, 9.01, 9.02]}]
     found = compare(tmp_path, one, two, "--fail-above", "5")
     assert found.exit_code == 0, found.output
     assert "them: pairs" in found.stdout

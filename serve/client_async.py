@@ -15,6 +15,7 @@ import grpc
 from .client_errors import error_of, trailers_of
 from .client_messages import outcome_of, rerank_request, scores_of
 from .client_options import ClientOptions
+from .client_streams import answers_of
 from .gathering import Indexing, Scoring
 from .generated import reranker_pb2 as pb
 from .grpc_methods import EVICT, INDEX, INFO, RERANK, SCORE, Method
@@ -69,7 +70,7 @@ class AsyncClient:
 
             async def upload(chunk: list[pb.Document] = chunk, **how: Any) -> list[pb.IndexResult]:
                 call = INDEX.stub(self._channel)(indexing.requests(chunk), **how)
-                return [result async for result in call]
+                return await answers_of(call)
 
             indexing.add(len(chunk), await self._call(upload))
         return indexing.outcome()

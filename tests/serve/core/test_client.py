@@ -159,6 +159,23 @@ def test_errors_come_as_the_librarys(address: Any, tmp_path: Path) -> None:
         client.info()
 
 
+def test_an_upload_that_is_refused_while_it_is_sent_says_why(
+    run: Any, builtin: Reranker, address: Any
+) -> None:
+    server, options = address(token=TOKEN), ClientOptions(token=TOKEN[:-1] + "x")
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (600, 600, 3), np.uint8))
+
+    async def upload() -> None:
+        async with AsyncClient(server, options) as client:
+            await client.index([noise] * 12)
+
+    for _ in range(10):
+        with pytest.raises(UnauthenticatedError):
+            run(upload())
+    with Client(server, options) as client, pytest.raises(UnauthenticatedError):
+        client.index([noise] * 12)
+
+
 def test_a_deadline_is_for_all_attempts_together(address: Any) -> None:
     with (
         Client("127.0.0.1:1", ClientOptions(timeout=0.5)) as client,

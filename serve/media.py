@@ -64,10 +64,16 @@ class RequestMedia:
         self._release_with(query, held)
         return query
 
-    async def document(self, given: Given) -> Document:
+    async def document(self, given: Given) -> Document | str:
         """See ``seams.MediaReader``. Raises InputError."""
-        from minireranker.engine import Document
+        from minireranker.engine import Document, DocumentId
 
+        if not given.images and not given.videos:
+            # The engine knows an id or a text in several requests of a round for the same.
+            if given.id is None and len(given.texts) == 1:
+                return given.texts[0]
+            if given.id is not None and not given.texts:
+                return DocumentId(given.id)
         if given.id is None and not (given.texts or given.images or given.videos):
             raise InputError("the document is empty: give it a text, an image or a video")
         images, videos, held = await self._media(given)

@@ -22,7 +22,7 @@ __all__ = [
 
 
 class QueueFullError(MinirerankerError):
-    """Overload: refused before anything of it was read.
+    """Overload: refused before anything of it was computed, mostly before it was decoded.
 
     Attributes: ``retry_after`` (seconds until there should be room, at least 1).
     """

@@ -32,5 +32,5 @@ class MediaReader(Protocol):
     async def query(self, given: Given) -> Query:
         """Raises InputError."""
 
-    async def document(self, given: Given) -> Document:
-        """Raises InputError."""
+    async def document(self, given: Given) -> Document | str:
+        """A text alone stays one, an id alone is a DocumentId. Raises InputError."""

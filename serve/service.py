@@ -49,7 +49,8 @@ class Service:
     DeadlineError for a deadline that has passed, ConfigurationError and InputError for limits; then
     DeadlineError, what is wrong with the query (EmptyQueryError, InputError), NotReadyError where a
     drain ran out of time. What is wrong with one document is in the answer's ``failed``. A call
-    that is cancelled stops being computed with the round that runs.
+    that is cancelled stops being computed with the round that runs. QueueFullError is raised after
+    0.2 s, or half of what is left to the deadline.
 
     Attributes: ``broken`` (set if it cannot go on, by a fault of ours: it takes nothing any more).
     """

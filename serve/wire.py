@@ -30,13 +30,8 @@ __all__ = [
 
 def given_content(content: pb.Content, identity: str | None = None) -> Given:
     """A message's texts and media as they came."""
-    videos = tuple(
-        tuple(map(_media, video.frames.frames))
-        if video.WhichOneof("source") == "frames"
-        else _media(video.file)
-        for video in content.videos
-    )
-    return Given(tuple(content.texts), tuple(map(_media, content.images)), videos, identity)
+    images, videos = tuple(map(_media, content.images)), tuple(map(_video, content.videos))
+    return Given(tuple(content.texts), images, videos, identity)
 
 
 async def queries_of(contents: Iterable[pb.Content], media: MediaReader) -> tuple[Any, ...]:
@@ -124,6 +119,12 @@ def info_message(info: Info) -> pb.InfoResponse:
 
 def _media(media: pb.Media) -> bytes | str:
     return media.uri if media.WhichOneof("source") == "uri" else media.data
+
+
+def _video(video: pb.Video) -> bytes | str | tuple[bytes | str, ...]:
+    if video.WhichOneof("source") == "frames":
+        return tuple(map(_media, video.frames.frames))
+    return _media(video.file)
 
 
 def _returned(document: pb.Document) -> pb.Document:

@@ -38,7 +38,7 @@ class ServingBench:
     """Of the server and of the in-process rate; None: what the server takes by itself."""
     clients: int = 64
     seconds: float = 300.0
-    """Of overload; capacity and the in-process rate, in turns, take a tenth of that each, a second
+    """Of overload; capacity and the in-process rate, in turns, take a sixth of that each, a second
     at least."""
     overload: float = 2.0
     """Times the capacity."""
@@ -59,7 +59,18 @@ class ServingBench:
     @property
     def short(self) -> float:
         """Seconds of the phases before the overload."""
-        return max(self.seconds / 10, 1.0)
+        return max(self.seconds / 6, 1.0)
+
+    @property
+    def together(self) -> int:
+        """Requests of a round."""
+        return max(self.round_documents // self.per_request, 1)
+
+    @property
+    def steady(self) -> int:
+        """Clients that wait for their answers, to find the capacity: as many as fill a round while
+        another one runs. More would be refused now and then, and stay away for a second."""
+        return min(self.clients, 2 * self.together)
 
 
 def run(bench: ServingBench, say: Callable[[str], None]) -> dict[str, Any]:
@@ -105,17 +116,18 @@ async def _measure(
     alone = Load(served.address, 1, requests, served.resident)
     say("one client alone")
     service = statistics.median((await alone.waiting(min(bench.short, 10.0))).latencies)
-    load = Load(served.address, bench.clients, requests, served.resident)
+    steady = Load(served.address, bench.steady, requests, served.resident)
     capacity, shares, cpu = Tally(), list[float](), 0.0
     for number in range(_TURNS):
-        say(f"turn {number + 1} of {_TURNS}: in-process, then {bench.clients} clients that wait")
+        say(f"turn {number + 1} of {_TURNS}: in-process, then {bench.steady} clients that wait")
         rate, spent = local.run(bench.short / _TURNS), served.cpu_seconds() or 0.0
-        turn = await load.waiting(bench.short / _TURNS)
+        turn = await steady.waiting(bench.short / _TURNS)
         cpu += (served.cpu_seconds() or 0.0) - spent
         shares.append(turn.rate / rate)
         capacity.add(turn)
     say(f"overload: {bench.overload:g} x {capacity.rate:.0f} documents a second")
     offered = bench.overload * capacity.rate
+    load = Load(served.address, bench.clients, requests, served.resident)
     overload = await load.paced(bench.seconds, offered, bench.per_request)
     queue = min(bench.queue_seconds or math.inf, bench.queue_documents / overload.rate)
     return {
@@ -123,8 +135,9 @@ async def _measure(
         "share_of_in_process": statistics.median(shares),
         "shares": shares,
         "capacity": {
+            "clients": bench.steady,
             **_figures(capacity),
-            "server_cpu_seconds_per_document": cpu / max(capacity.documents, 1) or None,
+            "server_cpu_seconds_per_document": cpu / max(capacity.documents, 1) if cpu else None,
         },
         "overload": {
             **_figures(overload),
@@ -139,7 +152,7 @@ def _in_process(bench: ServingBench, workload: Workload) -> InProcess:
     from minireranker import Reranker
 
     reranker = Reranker.from_pretrained(bench.model, dtype=bench.dtype, progress=False)
-    return InProcess(reranker, workload, max(bench.round_documents // bench.per_request, 1))
+    return InProcess(reranker, workload, bench.together)
 
 
 def _figures(tally: Tally) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from minireranker.errors import MinirerankerError
 from minireranker.serve.client_async import AsyncClient
 from minireranker.serve.client_messages import Id
 from minireranker.serve.client_options import ClientOptions
+from minireranker.serve.refusals import QueueFullError
 from minireranker.serve.retrying import Retries
 
 __all__ = ["Load", "Tally"]
@@ -114,7 +115,7 @@ class Load:
             outcome = await client.rank(query, map(Id, names))
         except MinirerankerError as error:
             tally.outcomes[type(error).__name__] += 1
-            return getattr(error, "retry_after", 0.0)
+            return error.retry_after if isinstance(error, QueueFullError) else 0.0
         tally.latencies.append(time.monotonic() - start)
         tally.outcomes["answered" if len(outcome.results) == len(names) else "incomplete"] += 1
         tally.documents += len(outcome.results)

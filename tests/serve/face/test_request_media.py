@@ -7,6 +7,7 @@ import os
 
 import pytest
 
+from minireranker import DocumentId
 from minireranker.configs import Limits
 from minireranker.errors import InputError, MediaError
 from minireranker.serve.config import ServeConfig
@@ -54,8 +55,12 @@ def test_bytes_and_base64_are_taken_as_they_are(encoded):
         assert (document.image, document.text, document.id) == ([data], ("a", "b"), "x")
 
 
-def test_only_an_id_is_a_reference():
-    assert read(Given(id="x")).is_reference
+def test_an_id_or_a_text_alone_is_what_the_engine_knows_for_the_same_in_several_requests():
+    alone = read(Given(id="x"))
+    assert (type(alone), alone) == (DocumentId, "x")
+    text = read(Given(texts=("a",)))
+    assert (type(text), text) == (str, "a")
+    assert read(Given(texts=("a",), id="x")).id == "x"
     with pytest.raises(InputError, match="the document is empty"):
         read(Given())
 

@@ -25,7 +25,7 @@ from .workload import Workload
 
 __all__ = ["ServingBench", "run"]
 
-_TURNS = 5
+_TURNS = 10
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,8 @@ class ServingBench:
     """Of the server and of the in-process rate; None: what the server takes by itself."""
     clients: int = 64
     seconds: float = 300.0
-    """Of overload; capacity and the in-process rate, in turns, take a sixth of that each, a second
-    at least."""
+    """Of overload; capacity and the in-process rate, in turns, take a sixth of that each, two
+    seconds at least."""
     overload: float = 2.0
     """Times the capacity."""
     documents: int = 512
@@ -59,7 +59,7 @@ class ServingBench:
     @property
     def short(self) -> float:
         """Seconds of the phases before the overload."""
-        return max(self.seconds / 6, 1.0)
+        return max(self.seconds / 6, 2.0)
 
     @property
     def together(self) -> int:
@@ -113,21 +113,23 @@ async def _measure(
         texts = local.workload.texts.items()
         await client.index({"id": name, "text": text} for name, text in texts)
     requests = local.workload.requests()
-    alone = Load(served.address, 1, requests, served.resident)
+    alone = Load(served, 1, requests)
     say("one client alone")
     service = statistics.median((await alone.waiting(min(bench.short, 10.0))).latencies)
-    steady = Load(served.address, bench.steady, requests, served.resident)
-    capacity, shares, cpu = Tally(), list[float](), 0.0
+    steady = Load(served, bench.steady, requests)
+    capacity, shares = Tally(), list[float]()
     for number in range(_TURNS):
-        say(f"turn {number + 1} of {_TURNS}: in-process, then {bench.steady} clients that wait")
-        rate, spent = local.run(bench.short / _TURNS), served.cpu_seconds() or 0.0
+        rate = local.run(bench.short / _TURNS)
         turn = await steady.waiting(bench.short / _TURNS)
-        cpu += (served.cpu_seconds() or 0.0) - spent
         shares.append(turn.rate / rate)
         capacity.add(turn)
+        say(
+            f"turn {number + 1} of {_TURNS}: {rate:.0f} documents a second in-process, "
+            f"{turn.rate:.0f} for {bench.steady} clients that wait"
+        )
     say(f"overload: {bench.overload:g} x {capacity.rate:.0f} documents a second")
     offered = bench.overload * capacity.rate
-    load = Load(served.address, bench.clients, requests, served.resident)
+    load = Load(served, bench.clients, requests)
     overload = await load.paced(bench.seconds, offered, bench.per_request)
     queue = min(bench.queue_seconds or math.inf, bench.queue_documents / overload.rate)
     return {
@@ -137,7 +139,7 @@ async def _measure(
         "capacity": {
             "clients": bench.steady,
             **_figures(capacity),
-            "server_cpu_seconds_per_document": cpu / max(capacity.documents, 1) if cpu else None,
+            "server_cpu_seconds_per_document": capacity.cpu_per_document,
         },
         "overload": {
             **_figures(overload),

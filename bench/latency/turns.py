@@ -1,18 +1,18 @@
 """Ours and every peer on the same pairs, in turns, so that what drifts on a machine hits all alike.
 
 A turn is one unit of work (a query and a sample of its candidates) by each contender; who begins
-changes from turn to turn. A ratio is of one turn: a
-contender's seconds over ours. Ours is timed on the sample, and on the whole list, which no peer
-could be asked in reasonable time: that second ratio is of seconds a pair, scaled. A peer's seconds
-are its own clock's, from a request read to its scores known: what passes between the processes is
-not held against it.
+changes from turn to turn. A ratio is of one turn: a contender's seconds over ours. Ours is timed
+on the sample, and on the whole list, which no peer could be asked in reasonable time: that second
+ratio is of seconds a pair, scaled. A peer's seconds are its own clock's, from a request read to its
+scores known: what passes between the processes is not held against it.
 
 Each unit is scored once before any timing: that says whether scores agree, and leaves a peer that
 keeps prefixes with warm ones. Then everybody works once for nothing: memory is touched, code paths
 are known. Before each piece of work there is a pause, for the threads of the one before to stop
 spinning; and what takes less than a tenth of a second, or little beside the slowest, is done
 several times, of which the median counts, for one call of it says more about the scheduler than
-about who works.
+about who works. These calls are spread over the turn: a machine that is slow for a second is slow
+for one of them, not for all.
 """
 
 from __future__ import annotations
@@ -39,8 +39,9 @@ __all__ = ["ASKED_BY_PICTURE", "COLD", "HOW", "Turns"]
 
 HOW = (
     "in turns: who begins changes from turn to turn, after one turn that is not timed; what takes "
-    "under 0.1 s, or a fifteenth of the slowest's time, is done three or five times, of which the "
-    "median counts; a ratio is the median of the turns', in brackets their smallest and largest"
+    "under 0.1 s, or a fifteenth of the slowest's time, is done three or five times between the "
+    "others, and the median counts; a ratio is the median of the turns', in brackets their least "
+    "and largest"
 )
 """For readers of the figures."""
 COLD = (
@@ -58,7 +59,7 @@ _PAUSE = 0.01
 _CALLS = ((0.1, 1), (0.03, 3), (0.0, 5))
 """Calls a turn of what takes so many seconds or more."""
 _SHARES = ((1 / 15, 1), (1 / 50, 3), (0.0, 5))
-"""The same by its share of the slowest's time: repeats that hardly lengthen the turn."""
+"""The same by its share of the slowest's first time."""
 _WARM = 1.0
 """Seconds of work from which a first time changes nothing that could be seen."""
 _OURS, _WHOLE = "ours", "ours, whole list"
@@ -141,17 +142,14 @@ class Turns:
         """What is interrupted midway is no turn."""
         names, unit = self._names(), self._units[at]
         first = len(self.ours) % len(names)
-        found = {name: self._seconds(name, unit) for name in names[first:] + names[:first]}
+        found = self._seconds(names[first:] + names[:first], unit)
         ours, whole = found[_OURS], found[_WHOLE]
-        assert ours is not None, "ours raises"
-        assert whole is not None, "ours raises"
         listed = len(self._material.candidates[unit.query])
         self.ours.append(ours)
         self.whole.append(whole)
         self.turn_units.append(at)
         for ran in self._able():
             seconds = found[ran.contender.name]
-            assert seconds is not None, "else it would have failed"
             ran.seconds.append(seconds)
             ran.ratios.append(seconds / ours)
             ran.scaled_ratios.append((seconds / unit.count) / (whole / listed))
@@ -159,16 +157,17 @@ class Turns:
     def _names(self) -> list[str]:
         return [_OURS, _WHOLE, *(ran.contender.name for ran in self._able())]
 
-    def _seconds(self, name: str, unit: Unit) -> float | None:
-        """Of a contender's work: the median of its calls; None where it failed."""
-        time.sleep(_PAUSE)
-        found = []
-        for _ in range(self._calls.get(name, 1)):
+    def _seconds(self, names: Sequence[str], unit: Unit) -> dict[str, float]:
+        """Of each contender's work, the median of its calls; without those that failed."""
+        found: dict[str, list[float]] = {name: [] for name in names}
+        for name in _spread(names, self._calls):
+            if name in self.ran and self.ran[name].failure is not None:
+                continue
+            time.sleep(_PAUSE)
             seconds = self._once(name, unit)
-            if seconds is None:
-                return None
-            found.append(seconds)
-        return statistics.median(found)
+            if seconds is not None:
+                found[name].append(seconds)
+        return {name: statistics.median(each) for name, each in found.items() if each}
 
     def _once(self, name: str, unit: Unit) -> float | None:
         if name in (_OURS, _WHOLE):
@@ -186,6 +185,17 @@ class Turns:
         start = time.perf_counter()
         self._target.rank(self._material.queries[unit.query], names)
         return time.perf_counter() - start
+
+
+def _spread(names: Sequence[str], calls: dict[str, int]) -> list[str]:
+    """Each name as often as it is to be called, as far from itself as that can be."""
+    passes = max(calls.get(name, 1) for name in names)
+    at: list[list[str]] = [[] for _ in range(passes)]
+    for number, name in enumerate(names):
+        many = calls.get(name, 1)
+        for call in range(many):
+            at[(call * passes // many + number) % passes].append(name)
+    return [name for one in at for name in one]
 
 
 def _by(table: Sequence[tuple[float, int]], value: float) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from itertools import groupby
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -98,14 +98,16 @@ def test_a_ratio_is_of_one_turn(tmp_path: Path) -> None:
         )
 
 
-def test_who_begins_changes(tmp_path: Path) -> None:
+def test_who_begins_changes_and_nobody_works_twice_in_a_row(tmp_path: Path) -> None:
     _, log = turned(tmp_path / "log")
-    work = [name for name, _ in groupby(log)]
-    warm = work.index("ours")
-    timed = work[warm + 3 :]
+    timed = log[log.index("ours") + 3 :]  # once untimed: ours, the whole list, prefix
+    count = ROUNDS * len(UNITS)
+    each = len(timed) // count
+    turns = [timed[at * each : (at + 1) * each] for at in range(count)]
+    assert all(sorted(turn) == sorted(turns[0]) for turn in turns)
     around = ["ours", "whole", "pairs", "prefix"]
-    turns = [timed[at : at + 4] for at in range(0, 4 * ROUNDS * len(UNITS), 4)]
-    assert turns == [around[at % 4 :] + around[: at % 4] for at in range(len(turns))]
+    assert [turn[0] for turn in turns] == [around[at % 4] for at in range(count)]
+    assert all(one != other for turn in turns for one, other in pairwise(turn))
 
 
 def test_a_peer_that_fails_leaves_the_others_to_go_on(tmp_path: Path) -> None:

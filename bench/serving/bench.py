@@ -38,7 +38,7 @@ class ServingBench:
     """Of the server and of the in-process rate; None: what the server takes by itself."""
     clients: int = 64
     seconds: float = 300.0
-    """Of overload; capacity and the in-process rate, in turns, take a sixth of that each, two
+    """Of overload; capacity and the in-process rate, in turns, take a third of that each, two
     seconds at least."""
     overload: float = 2.0
     """Times the capacity."""
@@ -59,7 +59,7 @@ class ServingBench:
     @property
     def short(self) -> float:
         """Seconds of the phases before the overload."""
-        return max(self.seconds / 6, 2.0)
+        return max(self.seconds / 3, 2.0)
 
     @property
     def together(self) -> int:

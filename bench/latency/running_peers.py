@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,31 +36,59 @@ class Place:
 class RunningPeers:
     """By name; one that fails is out, and its record says why."""
 
-    def __init__(self, material: Material, say: Say) -> None:
-        """None runs yet."""
-        self._material, self._say = material, say
+    def __init__(self, material: Material, ran: Sequence[Ran], say: Say) -> None:
+        """None runs yet. ``ran``: the ways of all of them."""
+        self._material, self._ran, self._say = material, ran, say
         self._running: dict[str, PeerProcess] = {}
 
-    def start(self, stack: ExitStack, spec: PeerSpec, place: Place, mine: Sequence[Ran]) -> None:
-        """Start a peer that ``mine`` are the ways of; left with ``stack``. They say a failure."""
-        from minireranker.bench.peers import PeerError, PeerProcess
+    def start(self, stack: ExitStack, specs: Sequence[PeerSpec], place: Place) -> None:
+        """Start their processes, which are left with ``stack``, and have them load the model.
+
+        All at a time, unless they share a GPU, whose free memory some of them measure. Their ways
+        say a failure.
+        """
+        at_once = len(specs) if place.device == "cpu" else 1
+        for first in range(0, len(specs), at_once):
+            some = specs[first : first + at_once]
+            for spec in some:
+                with self._failing(spec):
+                    self._begin(stack, spec, place)
+            for spec in some:
+                with self._failing(spec):
+                    self._end(spec)
+
+    def _begin(self, stack: ExitStack, spec: PeerSpec, place: Place) -> None:
+        from minireranker.bench.peers import PeerProcess
 
         self._say(f"{spec.name}: starting it")
-        try:
-            process = stack.enter_context(PeerProcess(spec, self._say))
-            told = process.load(
-                *(place.model, place.dtype, place.device, place.threads),
-                [ran.contender.method for ran in mine],
-                keep_bytes=place.keep[spec.name],
-            )
-        except PeerError as error:
-            for ran in mine:
-                ran.failure = f"failed: {error}"
-            return
+        process = stack.enter_context(PeerProcess(spec, self._say))
+        process.begin_load(
+            *(place.model, place.dtype, place.device, place.threads),
+            [ran.contender.method for ran in self._ways(spec)],
+            keep_bytes=place.keep[spec.name],
+        )
         self._running[spec.name] = process
+
+    def _end(self, spec: PeerSpec) -> None:
+        """Wait until it is loaded, unless it has failed."""
+        mine = self._ways(spec)
+        told = self._running[spec.name].end_load() if mine else {}
         for ran in mine:
             ran.loaded = told
             ran.interpreter = "its own environment" if spec.in_venv else "this interpreter"
+
+    @contextmanager
+    def _failing(self, spec: PeerSpec) -> Iterator[None]:
+        from minireranker.bench.peers import PeerError
+
+        try:
+            yield
+        except PeerError as error:
+            for ran in self._ways(spec):
+                ran.failure = f"failed: {error}"
+
+    def _ways(self, spec: PeerSpec) -> list[Ran]:
+        return [ran for ran in self._ran if ran.contender.peer == spec.name and ran.failure is None]
 
     def ask(self, ran: Ran, unit: Unit) -> PeerScores | None:
         """None where the peer failed; it is out of the following turns, and says why."""

@@ -79,7 +79,6 @@ class Turns:
         """``cache``: where ours finds its candidates, see CACHES."""
         self._target, self._material, self._units = target, material, units
         self.cache, self._say = cache, say
-        self._peers = RunningPeers(material, say)
         self._calls: dict[str, int] = {}
         self.ran: dict[str, Ran] = {}
         self.ours: list[float] = []
@@ -99,9 +98,10 @@ class Turns:
         """Start the peers, have each score every unit once, then time ``repeats`` rounds."""
         self.ran = {one.name: Ran(one, failure=one.absence) for one in contenders}
         with ExitStack() as stack:
-            for name in dict.fromkeys(one.peer for one in contenders if one.absence is None):
-                mine = [ran for ran in self._able() if ran.contender.peer == name]
-                self._peers.start(stack, specs[name], place, mine)
+            self._peers = RunningPeers(self._material, self._able(), self._say)
+            names = dict.fromkeys(ran.contender.peer for ran in self._able())
+            if names:
+                self._peers.start(stack, [specs[name] for name in names], place)
             for ran in self._able():
                 self._first(ran)
             if not self._able():

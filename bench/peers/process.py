@@ -65,14 +65,27 @@ class PeerProcess:
         *,
         keep_bytes: int = 4 * 2**30,
     ) -> dict[str, Any]:
-        """Load a checkpoint directory.
+        """Load a checkpoint directory, and wait until that is done; see ``begin_load``."""
+        self.begin_load(model, dtype, device, threads, methods, keep_bytes=keep_bytes)
+        return self.end_load()
+
+    def begin_load(
+        self,
+        model: str | Path,
+        dtype: str,
+        device: str,
+        threads: int,
+        methods: Sequence[str],
+        *,
+        keep_bytes: int = 4 * 2**30,
+    ) -> None:
+        """Have it load a checkpoint directory; ``end_load`` comes next.
 
         ``dtype``: float32 or bfloat16. ``device``: cpu or cuda. ``threads``: of the CPU.
-        ``keep_bytes``: how much of the first segments' keys and values may stay in memory. Returns
-        ``versions`` (of packages), ``load_s`` (seconds) and ``environment`` (in words).
+        ``keep_bytes``: how much of the first segments' keys and values may stay in memory.
         """
         self._say(f"peer {self.spec.name}: loading {model}")
-        answer = self._ask(
+        self._send(
             op="load",
             model=str(Path(model).absolute()),
             dtype=dtype,
@@ -81,6 +94,13 @@ class PeerProcess:
             methods=[self._known(method) for method in methods],
             keep_bytes=keep_bytes,
         )
+
+    def end_load(self) -> dict[str, Any]:
+        """Wait until it is loaded.
+
+        Returns ``versions`` (of packages), ``load_s`` (seconds) and ``environment`` (in words).
+        """
+        answer = self._receive("load")
         own = "a virtual environment of its own" if self.spec.in_venv else "this interpreter"
         answer.pop("ok", None)
         return {**answer, "environment": own}
@@ -120,20 +140,28 @@ class PeerProcess:
 
     def _ask(self, **request: Any) -> dict[str, Any]:
         """One request, one answer; where none comes that can be read, the peer is ended."""
-        op, deadline = request["op"], time.monotonic() + self.time_limit
+        self._send(**request)
+        return self._receive(request["op"])
+
+    def _send(self, **request: Any) -> None:
         if self._child.closed:
             raise PeerError(f"peer {self.spec.name} has ended: start another")
+        op, deadline = request["op"], time.monotonic() + self.time_limit
         try:
             self._child.channel.send(json.dumps(request).encode(), deadline)
-            line = self._child.channel.receive(deadline)
+        except TimeoutError as error:
+            raise self._late(op) from error
+        except BrokenPipeError as error:
+            raise self._end(f"ended during {op}") from error
+
+    def _receive(self, op: str) -> dict[str, Any]:
+        try:
+            line = self._child.channel.receive(time.monotonic() + self.time_limit)
             answer = None if line is None else json.loads(line)
         except TimeoutError as error:
-            less = f"gave no answer to {op} within {self.time_limit:g} s and was ended; "
-            raise self._end(f"{less}give it less to do, or more time") from error
+            raise self._late(op) from error
         except (ValueError, OverflowError) as error:
             raise self._end(f"answered {op} with what is no JSON and was ended") from error
-        except BrokenPipeError:
-            answer = None
         if answer is None:
             raise self._end(f"ended during {op}")
         if not isinstance(answer, dict):
@@ -142,6 +170,10 @@ class PeerProcess:
             _LOG.debug("peer %s: %s failed%s", self.spec.name, op, self._child.last_words())
             raise PeerError(f"peer {self.spec.name}: {op} failed: {answer['error']}")
         return answer
+
+    def _late(self, op: str) -> PeerError:
+        less = f"gave no answer to {op} within {self.time_limit:g} s and was ended; "
+        return self._end(f"{less}give it less to do, or more time")
 
     def _end(self, what: str) -> PeerError:
         """End the process; returns the error that says why."""

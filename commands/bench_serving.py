@@ -17,7 +17,7 @@ def serving(
     threads: Annotated[
         int | None, typer.Option(help="Of the CPU. Default: what the server takes.", min=1)
     ] = None,
-    clients: Annotated[int, typer.Option(help="Clients at a time.", min=1)] = 64,
+    clients: Annotated[int, typer.Option(help="Clients at a time, of overload.", min=1)] = 64,
     seconds: Annotated[float, typer.Option(help="Of overload.", min=1.0)] = 300.0,
     overload: Annotated[float, typer.Option(help="Times the capacity.", min=0.1)] = 2.0,
     per_request: Annotated[int, typer.Option(help="Documents of a request.", min=1)] = 16,

@@ -69,13 +69,13 @@ class RequestMedia:
         from minireranker.engine import Document, DocumentId
 
         if not given.images and not given.videos:
+            if given.id is None and not given.texts:
+                raise InputError("the document is empty: give it a text, an image or a video")
             # The engine knows an id or a text in several requests of a round for the same.
             if given.id is None and len(given.texts) == 1:
                 return given.texts[0]
             if given.id is not None and not given.texts:
                 return DocumentId(given.id)
-        if given.id is None and not (given.texts or given.images or given.videos):
-            raise InputError("the document is empty: give it a text, an image or a video")
         images, videos, held = await self._media(given)
         document = Document(
             text=given.texts or None, image=images or None, video=videos or None, id=given.id

@@ -36,59 +36,28 @@ class Place:
 class RunningPeers:
     """By name; one that fails is out, and its record says why."""
 
-    def __init__(self, material: Material, ran: Sequence[Ran], say: Say) -> None:
-        """None runs yet. ``ran``: the ways of all of them."""
-        self._material, self._ran, self._say = material, ran, say
+    def __init__(self, material: Material, say: Say) -> None:
+        """None runs yet."""
+        self._material, self._say = material, say
         self._running: dict[str, PeerProcess] = {}
 
-    def start(self, stack: ExitStack, specs: Sequence[PeerSpec], place: Place) -> None:
+    def start(
+        self, stack: ExitStack, specs: Sequence[PeerSpec], place: Place, ran: Sequence[Ran]
+    ) -> None:
         """Start their processes, which are left with ``stack``, and have them load the model.
 
-        All at a time, unless they share a GPU, whose free memory some of them measure. Their ways
-        say a failure.
+        All at a time, unless they share a GPU, whose free memory some of them measure. ``ran``: all
+        their ways, which say a failure.
         """
-        at_once = len(specs) if place.device == "cpu" else 1
-        for first in range(0, len(specs), at_once):
-            some = specs[first : first + at_once]
-            for spec in some:
-                with self._failing(spec):
-                    self._begin(stack, spec, place)
-            for spec in some:
-                with self._failing(spec):
-                    self._end(spec)
-
-    def _begin(self, stack: ExitStack, spec: PeerSpec, place: Place) -> None:
-        from minireranker.bench.peers import PeerProcess
-
-        self._say(f"{spec.name}: starting it")
-        process = stack.enter_context(PeerProcess(spec, self._say))
-        process.begin_load(
-            *(place.model, place.dtype, place.device, place.threads),
-            [ran.contender.method for ran in self._ways(spec)],
-            keep_bytes=place.keep[spec.name],
-        )
-        self._running[spec.name] = process
-
-    def _end(self, spec: PeerSpec) -> None:
-        """Wait until it is loaded, unless it has failed."""
-        mine = self._ways(spec)
-        told = self._running[spec.name].end_load() if mine else {}
-        for ran in mine:
-            ran.loaded = told
-            ran.interpreter = "its own environment" if spec.in_venv else "this interpreter"
-
-    @contextmanager
-    def _failing(self, spec: PeerSpec) -> Iterator[None]:
-        from minireranker.bench.peers import PeerError
-
-        try:
-            yield
-        except PeerError as error:
-            for ran in self._ways(spec):
-                ran.failure = f"failed: {error}"
-
-    def _ways(self, spec: PeerSpec) -> list[Ran]:
-        return [ran for ran in self._ran if ran.contender.peer == spec.name and ran.failure is None]
+        ways = [(spec, [one for one in ran if one.contender.peer == spec.name]) for spec in specs]
+        for some in [ways] if place.device == "cpu" else [[one] for one in ways]:
+            for spec, mine in some:
+                with _failing(mine):
+                    self._begin(stack, spec, place, mine)
+            for spec, mine in some:
+                if spec.name in self._running:
+                    with _failing(mine):
+                        self._end(spec, mine)
 
     def ask(self, ran: Ran, unit: Unit) -> PeerScores | None:
         """None where the peer failed; it is out of the following turns, and says why."""
@@ -105,3 +74,32 @@ class RunningPeers:
             ran.failure = f"failed: {error}"
             return None
         return answer
+
+    def _begin(self, stack: ExitStack, spec: PeerSpec, place: Place, mine: Sequence[Ran]) -> None:
+        from minireranker.bench.peers import PeerProcess
+
+        self._say(f"{spec.name}: starting it")
+        process = stack.enter_context(PeerProcess(spec, self._say))
+        process.load(
+            *(place.model, place.dtype, place.device, place.threads),
+            [ran.contender.method for ran in mine],
+            keep_bytes=place.keep[spec.name],
+        )
+        self._running[spec.name] = process
+
+    def _end(self, spec: PeerSpec, mine: Sequence[Ran]) -> None:
+        told = self._running[spec.name].loaded()
+        for ran in mine:
+            ran.loaded = told
+            ran.interpreter = "its own environment" if spec.in_venv else "this interpreter"
+
+
+@contextmanager
+def _failing(mine: Sequence[Ran]) -> Iterator[None]:
+    from minireranker.bench.peers import PeerError
+
+    try:
+        yield
+    except PeerError as error:
+        for ran in mine:
+            ran.failure = f"failed: {error}"

@@ -79,6 +79,7 @@ class Turns:
         """``cache``: where ours finds its candidates, see CACHES."""
         self._target, self._material, self._units = target, material, units
         self.cache, self._say = cache, say
+        self._peers = RunningPeers(material, say)
         self._calls: dict[str, int] = {}
         self.ran: dict[str, Ran] = {}
         self.ours: list[float] = []
@@ -98,10 +99,8 @@ class Turns:
         """Start the peers, have each score every unit once, then time ``repeats`` rounds."""
         self.ran = {one.name: Ran(one, failure=one.absence) for one in contenders}
         with ExitStack() as stack:
-            self._peers = RunningPeers(self._material, self._able(), self._say)
             names = dict.fromkeys(ran.contender.peer for ran in self._able())
-            if names:
-                self._peers.start(stack, [specs[name] for name in names], place)
+            self._peers.start(stack, [specs[name] for name in names], place, self._able())
             for ran in self._able():
                 self._first(ran)
             if not self._able():
@@ -188,7 +187,7 @@ class Turns:
 
 
 def _spread(names: Sequence[str], calls: dict[str, int]) -> list[str]:
-    """Each name as often as it is to be called, as far from itself as that can be."""
+    """Each name as often as it is to be called, its calls with others' between them."""
     passes = max(calls.get(name, 1) for name in names)
     at: list[list[str]] = [[] for _ in range(passes)]
     for number, name in enumerate(names):

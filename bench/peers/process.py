@@ -64,22 +64,8 @@ class PeerProcess:
         methods: Sequence[str],
         *,
         keep_bytes: int = 4 * 2**30,
-    ) -> dict[str, Any]:
-        """Load a checkpoint directory, and wait until that is done; see ``begin_load``."""
-        self.begin_load(model, dtype, device, threads, methods, keep_bytes=keep_bytes)
-        return self.end_load()
-
-    def begin_load(
-        self,
-        model: str | Path,
-        dtype: str,
-        device: str,
-        threads: int,
-        methods: Sequence[str],
-        *,
-        keep_bytes: int = 4 * 2**30,
     ) -> None:
-        """Have it load a checkpoint directory; ``end_load`` comes next.
+        """Have it load a checkpoint directory; ``loaded`` comes next.
 
         ``dtype``: float32 or bfloat16. ``device``: cpu or cuda. ``threads``: of the CPU.
         ``keep_bytes``: how much of the first segments' keys and values may stay in memory.
@@ -95,7 +81,7 @@ class PeerProcess:
             keep_bytes=keep_bytes,
         )
 
-    def end_load(self) -> dict[str, Any]:
+    def loaded(self) -> dict[str, Any]:
         """Wait until it is loaded.
 
         Returns ``versions`` (of packages), ``load_s`` (seconds) and ``environment`` (in words).

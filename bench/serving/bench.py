@@ -37,6 +37,7 @@ class ServingBench:
     threads: int | None = None
     """Of the server and of the in-process rate; None: what the server takes by itself."""
     clients: int = 64
+    """Of overload, and at most of capacity."""
     seconds: float = 300.0
     """Of overload; capacity and the in-process rate, in turns, take a third of that each, two
     seconds at least."""

@@ -23,13 +23,13 @@ from .server import Served
 __all__ = ["Load", "Tally"]
 
 _LEAD = 1.0
-"""Seconds."""
+"""Seconds for which clients that wait work before they count."""
 _ONCE = ClientOptions(timeout=None, retries=Retries(attempts=1))
 
 
 @dataclass
 class Tally:
-    """What clients got between ``begin`` and ``end`` (monotonic); nothing else is counted."""
+    """What clients got; of calls, those that ended between ``begin`` and ``end`` (monotonic)."""
 
     begin: float = -math.inf
     end: float = math.inf

@@ -76,11 +76,13 @@ def test_a_finished_environment_runs_its_own_program(tmp_path: Path) -> None:
     spec = available(tmp_path)["transformers"]
     assert (spec.in_venv, spec.python, spec.absence) == (True, home.python, None)
     assert spec.arguments[0] == "-I"
-    with (
-        PeerProcess(spec) as peer,
-        pytest.raises(PeerError, match="ended during load"),
-    ):
+
+    def load(peer: PeerProcess) -> None:
         peer.load(tmp_path, "float32", "cpu", 1, ["pairs"])
+        peer.loaded()
+
+    with PeerProcess(spec) as peer, pytest.raises(PeerError, match="ended during load"):
+        load(peer)
 
 
 def test_every_peer_has_its_lists_and_says_what_it_must_equal(tmp_path: Path) -> None:

@@ -148,7 +148,8 @@ def test_closing_ends_it_and_all_it_started(running: Callable[..., PeerProcess])
             "time.sleep(60)"
         )
     )
-    child = peer.load("model", "float32", "cpu", 1, ["pairs"])["child"]
+    peer.load("model", "float32", "cpu", 1, ["pairs"])
+    child = peer.loaded()["child"]
     assert not ended(child, patience=0)
     peer.close()
     peer.close()

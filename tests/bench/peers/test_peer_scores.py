@@ -80,6 +80,11 @@ class Truth:
         )
 
 
+def load(peer: PeerProcess, model: Path, spec: PeerSpec, **keep: int) -> dict[str, Any]:
+    peer.load(model, "float32", "cpu", 1, list(spec.methods), **keep)
+    return peer.loaded()
+
+
 def differences(
     peer: PeerProcess,
     spec: PeerSpec,
@@ -108,7 +113,7 @@ def test_transformers_gives_the_published_scores(
     spec = available(tmp_path)["transformers"]
     truth = Truth(tiny, oracle)
     with PeerProcess(spec) as peer:
-        loaded = peer.load(tiny, "float32", "cpu", 1, list(spec.methods))
+        loaded = load(peer, tiny, spec)
         assert loaded["environment"] == "this interpreter"
         assert loaded["versions"]["torch"] == torch.__version__
         found = list(differences(peer, spec, truth, queries, documents))
@@ -140,7 +145,7 @@ def test_sentence_transformers_gives_the_published_scores(
 ) -> None:
     spec = installed("sentence-transformers")
     with PeerProcess(spec) as peer:
-        peer.load(tiny, "float32", "cpu", 1, list(spec.methods))
+        load(peer, tiny, spec)
         found = list(differences(peer, spec, Truth(tiny, oracle), queries, documents))
         assert max(worst for _, worst in found) <= TOLERANCE, found
 
@@ -153,7 +158,7 @@ def test_vllm_gives_the_full_sequence_scores(
     truth = Truth(checkpoint, FullSequenceModel(checkpoint, dtype=torch.float32))
     with PeerProcess(spec) as peer:
         with pytest.raises(PeerError, match=r"heads of 16.*--model builtin"):
-            peer.load(tiny, "float32", "cpu", 1, list(spec.methods))
-        peer.load(checkpoint, "float32", "cpu", 1, list(spec.methods), keep_bytes=2**28)
+            load(peer, tiny, spec)
+        load(peer, checkpoint, spec, keep_bytes=2**28)
         found = list(differences(peer, spec, truth, queries, documents))
         assert max(worst for _, worst in found) <= TOLERANCE, found

@@ -47,7 +47,8 @@ def served(tmp_path: Path) -> Callable[..., PeerProcess]:
 
 def test_what_is_printed_is_no_answer(served: Callable[..., PeerProcess]) -> None:
     with served() as peer:
-        loaded = peer.load("model", "float32", "cpu", 3, ["pairs"])
+        peer.load("model", "float32", "cpu", 3, ["pairs"])
+        loaded = peer.loaded()
         assert loaded["threads"] == "3"
         assert loaded["load_s"] >= 0
         assert loaded["environment"] == "this interpreter"

@@ -3,7 +3,7 @@
 The query heads of one KV head become rows of one product ([group * q_len, head_dim] against that
 head's keys), so the small GQA products turn into few larger ones; softmax is in float32. On a CPU
 this beats the fused attention, which works head by head (figures in DECISIONS.md). Long rows go in
-blocks of queries, which bounds the score matrix.
+blocks of queries, which bounds the score matrix; short ones go together (``packed_together``).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from .call import Call
+from .packed_together import attend_together, is_short
 from .rows import causal_mask, empty_lse, keys_of
 
 _BLOCK = 512
@@ -28,29 +29,47 @@ def requirement(device: torch.device) -> str | None:
 def attend(call: Call) -> tuple[Tensor, Tensor | None]:
     """See ``band_attention``."""
     out, lse = torch.zeros_like(call.q), empty_lse(call)
-    masks: dict[int, Tensor] = {}
+    short, masks = list[int](), dict[int, Tensor]()
     for row in range(call.rows):
-        keys, values = keys_of(call, row, call.q.dtype)[:2]
-        last = call.cu_q[row + 1]
-        # By the row's own length: its bits must not depend on other rows.
-        step = max(16, min(_BLOCK, _SCORES // keys.shape[1] // 16 * 16))
-        for start in range(call.cu_q[row], last, step):
-            stop = min(start + step, last)
-            block = slice(start, stop)
-            # Tokens after the block's last query are out of sight: leave them out.
-            visible = keys.shape[1] - (last - stop)
-            count = stop - start
-            if count not in masks:
-                masks[count] = causal_mask(count, count, call.q)
-            _attend_block(
-                call.q[block],
-                keys[:, :visible],
-                values[:, :visible],
-                masks[count],
-                out[block],
-                None if lse is None else lse[block],
-            )
+        if is_short(call, *_lengths(call, row)):
+            short.append(row)
+        else:
+            _attend_row(call, row, masks, out, lse)
+    attend_together(call, short, out, lse)
     return out, lse
+
+
+def _lengths(call: Call, row: int) -> tuple[int, int]:
+    """Tokens of its queries, and of all that they see."""
+    seen = [part for part in (call.header, call.prefixes[row]) if part is not None]
+    own = call.cu_k[row + 1] - call.cu_k[row]
+    return call.cu_q[row + 1] - call.cu_q[row], own + sum(len(part.k) for part in seen)
+
+
+def _attend_row(
+    call: Call, row: int, masks: dict[int, Tensor], out: Tensor, lse: Tensor | None
+) -> None:
+    """By blocks of its queries; ``masks`` by their length."""
+    keys, values = keys_of(call, row, call.q.dtype)[:2]
+    last = call.cu_q[row + 1]
+    # By the row's own length: its bits must not depend on other rows.
+    step = max(16, min(_BLOCK, _SCORES // keys.shape[1] // 16 * 16))
+    for start in range(call.cu_q[row], last, step):
+        stop = min(start + step, last)
+        block = slice(start, stop)
+        # Tokens after the block's last query are out of sight: leave them out.
+        visible = keys.shape[1] - (last - stop)
+        count = stop - start
+        if count not in masks:
+            masks[count] = causal_mask(count, count, call.q)
+        _attend_block(
+            call.q[block],
+            keys[:, :visible],
+            values[:, :visible],
+            masks[count],
+            out[block],
+            None if lse is None else lse[block],
+        )
 
 
 def _attend_block(

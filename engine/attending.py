@@ -13,7 +13,7 @@ from minireranker.kernels.band_attention import band_attention
 from minireranker.kernels.band_attention.launches import Numbers
 from minireranker.kernels.band_attention.schedule import LayerRows, Schedule, Stack, bucket
 from minireranker.models.qwen3_vl import Projected, Qwen3VL
-from minireranker.models.qwen3_vl.decoder import ROW_TILE, Attend
+from minireranker.models.qwen3_vl.decoder import Attend, padded
 
 from .ascent import Batch
 from .extents import Extents
@@ -64,9 +64,11 @@ def attend_at_once(
     """
     from minireranker.kernels.band_attention.prepared import Prepared
 
-    pairs = -(-batch.pairs // ROW_TILE) * ROW_TILE
     schedule = schedule_of(
-        *(batch, stacks, header, band, model), rows=rows, pairs=pairs, room=lambda count: count
+        *(batch, stacks, header, band, model),
+        rows=rows,
+        pairs=padded(batch.pairs),
+        room=lambda count: count,
     )
     return attend_prepared(Prepared.of(schedule, model.device), header, band)
 

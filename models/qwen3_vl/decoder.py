@@ -25,9 +25,11 @@ ROW_TILE = 16
 """Packed rows are padded to a multiple of this: MKL and oneDNN products then give a row the same
 bits however many rows there are (measured; DECISIONS.md)."""
 
-MLP_BLOCK = 512
-"""Rows that go through the MLP at a time on a CPU: what lies between its products, three times as
-wide as the rows, stays in the caches, and memory does not grow with the batch."""
+ROW_BLOCK = 512
+"""Rows of attention's output that go through the rest of a layer at a time on a CPU: what lies
+between its products, up to three times as wide as the rows, stays in the caches, and memory does
+not grow with the batch. oneDNN compiles a product for every number of rows, and keeps it: here it
+meets few."""
 
 
 class Projected(NamedTuple):
@@ -133,13 +135,17 @@ class DecoderLayer(nn.Module):
 
     def finish(self, x: Tensor, attended: Tensor) -> Tensor:
         """The layer's output from its input and the attended heads."""
-        x = self.self_attn.o_proj(attended.flatten(1)).add_(x)
         if torch.is_grad_enabled() or x.device.type != "cpu":
-            out: Tensor = self.mlp(self.post_attention_layernorm(x)).add_(x)
-            return out
-        for part in torch.split(x, MLP_BLOCK):
+            x = self.self_attn.o_proj(attended.flatten(1)).add_(x)
+            whole: Tensor = self.mlp(self.post_attention_layernorm(x)).add_(x)
+            return whole
+        out = torch.empty_like(x)
+        for start in range(0, len(x), ROW_BLOCK):
+            rows = slice(start, start + ROW_BLOCK)
+            part = out[rows]
+            torch.add(self.self_attn.o_proj(attended[rows].flatten(1)), x[rows], out=part)
             part.add_(self.mlp(self.post_attention_layernorm(part)))
-        return x
+        return out
 
     def replace_products(self, make: Callable[[nn.Linear], nn.Module]) -> None:
         """Put in the place of every linear layer what ``make`` makes of it."""
@@ -193,6 +199,12 @@ class Decoder(nn.Module):
 
 
 def pad_rows(x: Tensor) -> Tensor:
-    """Zero rows appended up to a multiple of ROW_TILE."""
-    missing = -x.shape[0] % ROW_TILE
+    """Zero rows appended up to ``padded(len(x))``."""
+    missing = padded(len(x)) - len(x)
     return F.pad(x, (0, 0) * (x.ndim - 1) + (0, missing)) if missing else x
+
+
+def padded(rows: int) -> int:
+    """So many, up to a multiple of ROW_TILE; of four times that where the share of it is small."""
+    tile = ROW_TILE if rows <= ROW_BLOCK else 4 * ROW_TILE
+    return -(-rows // tile) * tile

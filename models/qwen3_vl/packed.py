@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .decoder import MLP_BLOCK, Decoder
+from .decoder import ROW_BLOCK, Decoder
 
 
 class PackedLinear(nn.Module):
@@ -20,7 +20,7 @@ class PackedLinear(nn.Module):
         super().__init__()
         weight = linear.weight.detach()
         self.nbytes = weight.nbytes
-        self._weight = torch.ops.mkldnn._reorder_linear_weight(weight, MLP_BLOCK)
+        self._weight = torch.ops.mkldnn._reorder_linear_weight(weight, ROW_BLOCK)
 
     def forward(self, x: Tensor) -> Tensor:
         """[rows, features] -> [rows, outputs]."""

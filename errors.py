@@ -68,6 +68,10 @@ class ProfileError(ConfigurationError):
         super().__init__(f"profile field {field} = {value!r}: allowed is {allowed}")
         self.field, self.value, self.allowed = field, value, allowed
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Errors go from process to process, by the arguments that made them."""
+        return type(self), (self.field, self.value, self.allowed), vars(self)
+
 
 class UnknownProfileError(ConfigurationError):
     """A profile name that neither the checkpoint nor the package has."""
@@ -148,3 +152,7 @@ class RejectedDocumentsError(MinirerankerError):
             "The other results are in this exception's .result"
         )
         self.failed, self.result = failed, result
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """As for ProfileError."""
+        return type(self), (self.failed, self.result), vars(self)

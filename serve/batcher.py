@@ -1,7 +1,8 @@
 """Rounds: takes documents of waiting requests, has the engine score them, hands out the results.
 
-One task on the event loop and one worker thread. The loop only deals and collects; between two
-rounds it sees who has left, whose time is over and who is new.
+One task on the event loop and the engine's worker. The loop only deals and collects; between two
+rounds it sees who has left, whose time is over and who is new. Answers are written once the next
+round is under way.
 """
 
 from __future__ import annotations
@@ -10,12 +11,16 @@ import asyncio
 import logging
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, Future
 
-from .engine_calls import Calls
+from minireranker.cache import CacheStats
+from minireranker.cache.stats import TierStats
+
+from .engine import Engine
 from .observer import Observer, Round
 from .parts import Part, PartAnswer, RoundAnswer
 from .queue import Queue
+from .refusals import NotReadyError
 from .ticket import Ticket
 
 __all__ = ["Batcher"]
@@ -24,24 +29,34 @@ _LOG = logging.getLogger(__name__)
 
 
 class Batcher:
-    """Empties a queue, round by round, until ``stop``."""
+    """Empties a queue, round by round, until ``stop``.
 
-    def __init__(
-        self, queue: Queue, calls: Calls, worker: ThreadPoolExecutor, observer: Observer
-    ) -> None:
-        """``worker``: of one thread."""
-        self._queue, self._calls, self._worker, self._observer = queue, calls, worker, observer
+    Attributes: ``cache`` (what its tiers have done, as far as it has been told).
+    """
+
+    def __init__(self, queue: Queue, engine: Engine, observer: Observer) -> None:
+        """Nothing runs before ``start``."""
+        self._queue, self._engine, self._observer = queue, engine, observer
+        self.cache = CacheStats(TierStats())
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> asyncio.Task[None]:
-        """Begin to take rounds; what takes them ends with ``stop``, or by a fault of ours."""
+        """Begin to take rounds; what takes them ends with ``stop``, or by a fault of ours.
+
+        Raises NotReadyError, then, where the engine's process has ended.
+        """
         self._task = asyncio.get_running_loop().create_task(self._run())
         return self._task
 
     def wake(self) -> None:
         """Somebody waits."""
         self._wake.set()
+
+    def note_stats(self, told: Future[CacheStats]) -> None:
+        """What the engine was asked for, if it told."""
+        if not told.cancelled() and told.exception() is None:
+            self.cache = told.result()
 
     async def stop(self) -> None:
         """End; a round that runs is not waited for."""
@@ -69,19 +84,25 @@ class Batcher:
         loop, start = asyncio.get_running_loop(), time.monotonic()
         try:
             done = await loop.run_in_executor(
-                self._worker, self._calls.run, tenant, kind, instruction, parts
+                self._engine.worker, self._engine.work.run, tenant, kind, instruction, parts
             )
+        except BrokenExecutor as error:
+            raise NotReadyError("the engine has ended; ask another server") from error
         except Exception as error:  # a fault of ours: these requests fail, the next ones do not
             _LOG.exception("a round failed")
             done = RoundAnswer([error] * len(parts), 0.0)
+        self.cache = done.cache or self.cache
         for ticket, part, answer in zip(tickets, parts, done.parts, strict=True):
-            self._deliver(ticket, part, answer)
+            self._collect(ticket, part, answer)
         failed = sum(map(_failed, tickets, parts, done.parts))
         pairs = sum(count * ticket.job.rows for ticket, count in dealt)
         self._queue.round_over(time.monotonic() - start, 1 - failed / max(pairs, 1))
         self._report(tickets, done, pairs, failed)
+        # Now, because the next round may take what is left of the others; to be written once this
+        # task waits for that round.
+        loop.call_soon(_deliver, [ticket for ticket in tickets if not ticket.left])
 
-    def _deliver(self, ticket: Ticket, part: Part, answer: PartAnswer | Exception) -> None:
+    def _collect(self, ticket: Ticket, part: Part, answer: PartAnswer | Exception) -> None:
         if ticket.future.done():  # the caller has left
             self._queue.remove(ticket)
         elif isinstance(answer, Exception):
@@ -89,8 +110,6 @@ class Batcher:
             ticket.future.set_exception(answer)
         else:
             ticket.put(part, answer)
-            if not ticket.left:
-                ticket.future.set_result(ticket.answer())
 
     def _report(
         self, tickets: Sequence[Ticket], done: RoundAnswer, pairs: int, failed: int
@@ -108,6 +127,12 @@ class Batcher:
                 stages=done.stages,
             )
         )
+
+
+def _deliver(tickets: Sequence[Ticket]) -> None:
+    for ticket in tickets:
+        if not ticket.future.done():
+            ticket.future.set_result(ticket.answer())
 
 
 def _failed(ticket: Ticket, part: Part, answer: PartAnswer | Exception) -> int:

@@ -1,6 +1,6 @@
 """The only place that calls the engine: one round, for one or several requests.
 
-Runs in the worker thread. Requests of a round share the tenant and the instruction; what is wrong
+Runs in the worker. Requests of a round share the tenant and the instruction; what is wrong
 with one of them is its own error, also where the engine raises for the whole call.
 """
 
@@ -20,11 +20,13 @@ from minireranker.engine.types import KeptVisual
 from minireranker.errors import MinirerankerError
 
 from .jobs import Tokens
+from .lengths import Lengths
 from .parts import Part, PartAnswer, RoundAnswer
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from minireranker.cache import CacheStats
     from minireranker.engine import Reranker
     from minireranker.engine.matching import Candidate
     from minireranker.engine.types import Timings, Work
@@ -38,6 +40,7 @@ class Calls:
     def __init__(self, reranker: Reranker) -> None:
         """Tenant "" is the reranker's own namespace."""
         self._tenants = {"": reranker}
+        self._lengths = Lengths(reranker)
 
     def of(self, tenant: str) -> Reranker:
         """The reranker in a tenant's namespace."""
@@ -53,11 +56,19 @@ class Calls:
         start = time.perf_counter()
         call = _Index if kind == "index" else _Rank
         answers = call(self.of(tenant), instruction).each(parts)
-        return RoundAnswer(answers, time.perf_counter() - start)
+        return RoundAnswer(answers, time.perf_counter() - start, self.stats())
 
     def evict(self, tenant: str, ids: list[str]) -> int:
         """How many of a tenant's documents were known and are forgotten now."""
         return self.of(tenant).delete(ids)
+
+    def overlong(self, query: str, texts: Sequence[str]) -> str | None:
+        """Which text would be cut, in words; None if all fit whole. Raises InputError."""
+        return self._lengths.overlong(query, texts)
+
+    def stats(self) -> CacheStats:
+        """Of the cache that all tenants share."""
+        return self.of("").cache.stats
 
     def warm_up(self) -> float:
         """Rank a text and a picture once, leaving nothing in any tenant's way; seconds it took."""

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 from minireranker import __version__
 
+from .engine import Facts
 from .options import ServiceOptions
-
-if TYPE_CHECKING:
-    from minireranker.engine import Reranker
 
 __all__ = ["Info", "info_of"]
 
@@ -37,21 +33,18 @@ class Info:
     ready: bool
 
 
-def info_of(
-    reranker: Reranker, options: ServiceOptions, tenant: str, waiting: int, ready: bool
-) -> Info:
+def info_of(facts: Facts, options: ServiceOptions, tenant: str, waiting: int, ready: bool) -> Info:
     """Of a loaded model behind a queue, for a tenant."""
-    model = reranker.state.model
     return Info(
         version=__version__,
-        model=Path(reranker.checkpoint).name,
-        profile=reranker.profile.name,
-        device=str(model.device),
-        dtype=str(model.precision),
+        model=facts.model,
+        profile=facts.profile,
+        device=facts.device,
+        dtype=facts.dtype,
         max_documents=options.max_documents,
         max_queries=options.max_queries,
         queue_documents=options.quota(tenant),
-        max_tokens=reranker.profile.limits.max_tokens,
+        max_tokens=facts.limits.max_tokens,
         waiting=waiting,
         ready=ready,
     )

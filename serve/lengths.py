@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from minireranker.engine.prompt import Side
 
 if TYPE_CHECKING:
     from minireranker.engine import Reranker
 
-__all__ = ["Lengths"]
+__all__ = ["Lengths", "Rooms"]
+
+
+class Rooms(NamedTuple):
+    """Tokens that a text may have."""
+
+    query: int
+    document: int
+
+    def surely_fit(self, query: str, texts: Sequence[str]) -> bool:
+        """Whether all fit by their bytes alone: a token has at least one."""
+        longest = max(map(_bytes, texts), default=0)
+        return _bytes(query) < self.query and longest < self.document
 
 
 class Lengths:
-    """Room for the texts of a pair, under the profile's own instruction."""
+    """Room for the texts of a pair, under the profile's own instruction: ``rooms``."""
 
     def __init__(self, reranker: Reranker) -> None:
         """Measures what the template puts around a text."""
@@ -28,17 +40,12 @@ class Lengths:
         ahead = limits.max_tokens - limits.max_suffix_tokens
         ahead -= len(prompt.header(instruction, query_first)) + len(first) - 1
         behind = limits.max_suffix_tokens - len(second) + 1
-        self._query, self._document = (ahead, behind) if query_first else (behind, ahead)
-
-    def surely_fit(self, query: str, texts: Sequence[str]) -> bool:
-        """Whether all fit by their bytes alone: a token has at least one."""
-        longest = max(map(_bytes, texts), default=0)
-        return _bytes(query) < self._query and longest < self._document
+        self.rooms = Rooms(ahead, behind) if query_first else Rooms(behind, ahead)
 
     def overlong(self, query: str, texts: Sequence[str]) -> str | None:
         """Which one does not fit, in words. Raises InputError for text that is not Unicode."""
-        rooms = [("the query", query, self._query)]
-        rooms += [(f"text {index}", text, self._document) for index, text in enumerate(texts)]
+        rooms = [("the query", query, self.rooms.query)]
+        rooms += [(f"text {index}", text, self.rooms.document) for index, text in enumerate(texts)]
         for name, text, room in rooms:
             if _bytes(text) >= room:
                 tokens = len(self._tokenizer.encode(text))

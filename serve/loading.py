@@ -1,9 +1,7 @@
-"""The model of a process: with how many threads it computes, and who loads it."""
+"""The model of a process: what it is loaded as, and with how many threads it computes."""
 
 from __future__ import annotations
 
-from concurrent.futures import Future
-from threading import Thread
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -39,29 +37,12 @@ def use_threads(model: str, threads: int | None) -> int:
 
 
 def load(config: ServeConfig, cache: Cache) -> Reranker:
-    """The model, loaded by a thread that has ended.
+    """The model. To be called by the thread that computes with it.
 
     OpenMP counts the teams of all threads that have computed and still live. With more workers than
     cores they no longer wait for the next product but sleep, and small products take half as long
-    again. So the thread that scores is to be the only one with a team. Raises as
-    ``Reranker.from_pretrained`` does.
+    again. Raises as ``Reranker.from_pretrained`` does.
     """
-    loaded: Future[Reranker] = Future()
-
-    def work() -> None:
-        try:
-            loaded.set_result(_load(config, cache))
-        except BaseException as error:
-            loaded.set_exception(error)
-
-    thread = Thread(target=work, name="minireranker-load", daemon=True)
-    thread.start()
-    reranker = loaded.result()
-    thread.join()
-    return reranker
-
-
-def _load(config: ServeConfig, cache: Cache) -> Reranker:
     from minireranker.engine import Reranker
 
     return Reranker.from_pretrained(

@@ -10,7 +10,7 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import TextIO
 
-__all__ = ["JsonLines", "configure", "request_id"]
+__all__ = ["JsonLines", "chain", "configure", "request_id"]
 
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 """Of the call being served; set by the transports, in the call's own context."""
@@ -39,7 +39,7 @@ class JsonLines(logging.Formatter):
             line["request_id"] = found
         line |= {name: value for name, value in vars(record).items() if name not in _OWN}
         if record.exc_info and record.exc_info[0] is not None:
-            line["error"] = _chain(record.exc_info[1])
+            line["error"] = chain(record.exc_info[1])
         return json.dumps(line, default=str, ensure_ascii=True)
 
 
@@ -59,10 +59,15 @@ def configure(level: str, stream: TextIO | None = None) -> None:
     logging.captureWarnings(True)
 
 
-def _chain(error: BaseException | None) -> list[dict[str, object]]:
-    """An exception and what it came from, the last one first."""
+def chain(error: BaseException | None) -> list[dict[str, object]]:
+    """An exception and what it came from, the last one first.
+
+    One that another process raised has brought it along, as ``elsewhere``.
+    """
     found: list[dict[str, object]] = []
     while error is not None and len(found) < 8:
+        if hasattr(error, "elsewhere"):
+            return [*found, *error.elsewhere]
         frames = traceback.extract_tb(error.__traceback__)
         found.append(
             {

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from minireranker.cache import CacheStats
     from minireranker.engine.types import KeptVisual
 
 __all__ = ["Part", "PartAnswer", "RoundAnswer"]
@@ -51,6 +52,8 @@ class RoundAnswer:
 
     parts: list[PartAnswer | Exception]
     seconds: float
+    cache: CacheStats | None = None
+    """After it; None where it failed as a whole."""
 
     @property
     def stages(self) -> dict[str, float]:

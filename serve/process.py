@@ -1,10 +1,11 @@
-"""The process: loads one model, serves it on its ports, leaves when told to and loses nobody.
+"""The process: has one engine, serves it on its ports, leaves when told to and loses nobody.
 
-    load -> bind -> warm up -> ready ... SIGTERM or SIGINT -> not ready -> drain -> exit
+    engine -> bind -> warm up -> ready ... SIGTERM or SIGINT -> not ready -> drain -> exit
 
 Before it listens, a signal ends it at once. The first signal after that starts the drain, a second
 one ends it. Exit code 0: everything that was admitted has been answered; 1: grace was too short, or
-a fault of ours left nobody to compute (whoever runs the process starts another).
+nobody is left to compute, by a fault of ours or because the engine's process has ended (whoever
+runs this one starts another).
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ from typing import TYPE_CHECKING, Any
 from minireranker.errors import MissingDependencyError
 
 from .auth import Tenant, Tokens, read_tenants, service_options
+from .engine import Engine
+from .engine_process import in_process
 from .fetch import Fetcher
-from .loading import load, use_threads
 from .logs import configure
 from .media import RequestMedia
 from .observer import Observer, Observers
@@ -31,9 +33,6 @@ from .service import Service
 from .tls import Credentials, read_credentials
 
 if TYPE_CHECKING:
-    from minireranker.cache import Cache
-    from minireranker.engine import Reranker
-
     from .config import ServeConfig
     from .grpc_server import GrpcServer
     from .http_server import HttpServer
@@ -44,9 +43,9 @@ __all__ = ["Sidecar", "run"]
 _LOG = logging.getLogger(__name__)
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
-_TURN = 0.0005
-"""Seconds for which the loop's thread may keep the engine's waiting for the interpreter, which it
-wants back after every operation; by default ten times that."""
+_TURN = 0.0001
+"""Seconds for which the loop may keep the threads that speak with the engine waiting for the
+interpreter; by default fifty times that, which the engine would stand idle between two rounds."""
 _LAST_WORDS = 1.0
 """Seconds in which those who are refused at the end are told so, if no grace is left."""
 
@@ -55,38 +54,39 @@ def run(config: ServeConfig) -> int:
     """Serve until a signal; the exit code.
 
     Raises ConfigurationError, CheckpointError, CacheError and MissingDependencyError for what
-    cannot be served.
+    cannot be served, ServerError where the engine's process ends while it loads.
     """
     configure(config.log_level)
     sys.setswitchinterval(_TURN)
     tenants, credentials = read_tenants(config), read_credentials(config)
-    with _cache(config, tenants) as cache:
-        use_threads(config.model, config.threads)
-        reranker = load(config, cache)
-        return asyncio.run(_serve(config, reranker, tenants, credentials))
+    engine = in_process(config, tenants)
+    try:
+        return asyncio.run(_serve(config, engine, tenants, credentials))
+    finally:
+        engine.worker.shutdown()
 
 
 async def _serve(
     config: ServeConfig,
-    reranker: Reranker,
+    engine: Engine,
     tenants: Sequence[Tenant],
     credentials: Credentials | None,
 ) -> int:
-    return await Sidecar(config, reranker, tenants, credentials).run()
+    return await Sidecar(config, engine, tenants, credentials).run()
 
 
 class Sidecar:
-    """One model on its ports; to be made and run on one loop."""
+    """One engine on its ports; to be made and run on one loop."""
 
     def __init__(
         self,
         config: ServeConfig,
-        reranker: Reranker,
+        engine: Engine,
         tenants: Sequence[Tenant] = (),
         credentials: Credentials | None = None,
     ) -> None:
         """Nothing runs yet. Raises MissingDependencyError for a face whose packages are missing."""
-        self._config, self._reranker, self._credentials = config, reranker, credentials
+        self._config, self._engine, self._credentials = config, engine, credentials
         self._tokens = Tokens(tenants, is_guarded=config.is_guarded)
         self._stop = asyncio.Event()
         self._metrics = _metrics()
@@ -99,11 +99,11 @@ class Sidecar:
             self._closing.callback(provider.shutdown)
             observers.append(Traces(provider))
         options = service_options(config, tenants)
-        self.service = Service(reranker, options, Observers(observers))
+        self.service = Service(engine, options, Observers(observers))
         self._metrics.watch_cache(self.service.cache_stats)
         fetcher = Fetcher(config)
         self._closing.callback(fetcher.close)
-        media = RequestMedia(config, reranker.profile.limits, fetcher)
+        media = RequestMedia(config, engine.facts.limits, fetcher)
         self.grpc = None if config.grpc_port is None else self._grpc(media)
         self.http = None if config.http_port is None else self._http(media)
 
@@ -113,11 +113,15 @@ class Sidecar:
         for number in _SIGNALS:
             loop.add_signal_handler(number, self.stop)
         async with self._closing:
+            if self._engine.sentinel is not None:
+                loop.add_reader(self._engine.sentinel, self._engine_ended)
             try:
                 await self._start()
                 await _either(self._stop, self.service.broken)
             finally:
                 gc.unfreeze()
+                if self._engine.sentinel is not None:
+                    loop.remove_reader(self._engine.sentinel)
                 is_done = await self._leave()
         return 0 if is_done and not self.service.broken.is_set() else 1
 
@@ -126,6 +130,11 @@ class Sidecar:
         for number in _SIGNALS:
             asyncio.get_running_loop().remove_signal_handler(number)
         self._stop.set()
+
+    def _engine_ended(self) -> None:
+        _LOG.critical("the engine's process has ended")
+        asyncio.get_running_loop().remove_reader(self._engine.sentinel or 0)
+        self.service.broken.set()
 
     async def _start(self) -> None:
         if self.grpc is not None:
@@ -142,7 +151,7 @@ class Sidecar:
             "grpc_port": self.grpc.port if self.grpc else None,
             "http_port": self.http.port if self.http else None,
         }
-        _LOG.info("ready", extra={"model": self._reranker.describe(), **ports})
+        _LOG.info("ready", extra={"model": self._engine.facts.description, **ports})
 
     async def _leave(self) -> bool:
         """Whether all that was admitted has been answered."""
@@ -171,8 +180,8 @@ class Sidecar:
             from .http_server import HttpServer
         except ImportError as error:
             raise _missing("HTTP", "http", error) from error
-        cut_text = self._reranker.state.prompt.tokenizer.cut_text
-        parts = Parts(self.service, self._config, self._tokens, media, self._metrics, cut_text)
+        given = self._config, self._tokens, media, self._metrics, self._engine.cut_text
+        parts = Parts(self.service, *given)
         return HttpServer(http_app(parts), self._config, self._credentials)
 
 
@@ -196,17 +205,4 @@ def _metrics() -> Metrics:
 def _missing(what: str, extra: str, error: ImportError) -> MissingDependencyError:
     return MissingDependencyError(
         f"{what} needs {error.name}: pip install 'minireranker[{extra}]', or turn its port off"
-    )
-
-
-def _cache(config: ServeConfig, tenants: Sequence[Tenant]) -> Cache:
-    from minireranker.cache import Cache
-
-    quotas = {one.name: one.disk_bytes for one in tenants if one.disk_bytes is not None}
-    return Cache(
-        config.cache,
-        memory_bytes=config.memory_bytes,
-        disk_bytes=config.disk_bytes,
-        codec=config.codec,
-        quotas=quotas or None,
     )

@@ -1,24 +1,24 @@
-"""The service: what gRPC and HTTP call; one model, one queue, one worker thread."""
+"""The service: what gRPC and HTTP call; one engine, one queue."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import logging
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import TYPE_CHECKING, TypeVar
 
 from minireranker.errors import MinirerankerError
 
 from .admission import check_job, check_size
 from .batcher import Batcher
-from .engine_calls import Calls
+from .engine import Engine
 from .failures import code_of
 from .info import Info, info_of
 from .jobs import Answer, IndexOutcome, Job, Kind, Outcome, ScoreOutcome, Tokens, round_of
-from .lengths import Lengths
 from .observer import Observer, Silent
 from .options import ServiceOptions
 from .queue import Queue
@@ -29,7 +29,6 @@ from .weight import work_of
 
 if TYPE_CHECKING:
     from minireranker.cache import CacheStats
-    from minireranker.engine import Reranker
 
 __all__ = ["Service"]
 
@@ -37,7 +36,7 @@ _LOG = logging.getLogger(__name__)
 
 _HELD = 0.2
 """Seconds until a refusal is told. Clients that ask again at once would otherwise keep the loop
-busy, and the engine, which needs the same lock of Python's, from working."""
+from those who wait for answers."""
 
 _A = TypeVar("_A", Outcome, ScoreOutcome, IndexOutcome)
 
@@ -57,26 +56,27 @@ class Service:
 
     def __init__(
         self,
-        reranker: Reranker,
+        engine: Engine,
         options: ServiceOptions | None = None,
         observer: Observer | None = None,
     ) -> None:
-        """Nothing runs before ``start``. ``observer``: who is told of every job and round."""
-        self._reranker, self._options = reranker, options or ServiceOptions()
+        """Nothing runs before ``start``; the engine's worker ends with ``drain``.
+
+        ``observer``: who is told of every job and round.
+        """
+        self._engine, self._options = engine, options or ServiceOptions()
         self._observer: Observer = observer or Silent()
         self._queue = Queue(self._options)
-        self._worker = ThreadPoolExecutor(1, thread_name_prefix="minireranker-engine")
-        self._calls, self._lengths = Calls(reranker), Lengths(reranker)
-        self._batcher = Batcher(self._queue, self._calls, self._worker, self._observer)
+        self._batcher = Batcher(self._queue, engine, self._observer)
         self._pending: set[asyncio.Future[Answer]] = set()
+        self._asked: Future[CacheStats] | None = None
         self._is_ready = False
         self.broken = asyncio.Event()
 
     async def start(self, *, warm_up: bool = True) -> None:
         """Warm the model up with a text and a picture, then take jobs."""
         if warm_up:
-            loop = asyncio.get_running_loop()
-            seconds = await loop.run_in_executor(self._worker, self._calls.warm_up)
+            seconds = await between_rounds(self._engine.worker, self._engine.work.warm_up)
             _LOG.info("warmed up in %.1f s", seconds)
         self._batcher.start().add_done_callback(self._rounds_ended)
         self._is_ready = True
@@ -124,15 +124,15 @@ class Service:
 
     async def overlong(self, query: str, texts: Sequence[str]) -> str | None:
         """Which text would be cut, in words; None if all fit whole. Raises NotReadyError."""
-        if self._lengths.surely_fit(query, texts):
+        if self._engine.facts.rooms.surely_fit(query, texts):
             return None
         self._require_ready()
-        return await between_rounds(self._worker, self._lengths.overlong, query, texts)
+        return await between_rounds(self._engine.worker, self._engine.work.overlong, query, texts)
 
     async def evict(self, ids: Sequence[str], tenant: str = "") -> int:
         """Forget indexed documents of a tenant; how many were known. Raises NotReadyError."""
         self._require_ready()
-        return await between_rounds(self._worker, self._calls.evict, tenant, list(ids))
+        return await between_rounds(self._engine.worker, self._engine.work.evict, tenant, list(ids))
 
     def ready(self) -> bool:
         """Whether jobs are taken: after the warm-up, before a drain."""
@@ -141,14 +141,22 @@ class Service:
     def info(self, tenant: str = "") -> Info:
         """Model, limits (a tenant's) and load (of all)."""
         load = self._queue.waiting, self._is_ready
-        return info_of(self._reranker, self._options, tenant, *load)
+        return info_of(self._engine.facts, self._options, tenant, *load)
 
     def cache_stats(self) -> CacheStats:
-        """What each tier of the cache has done so far."""
-        return self._reranker.cache.stats
+        """What each tier of the cache had done by the last round, or the last time this was asked.
+
+        The worker is asked anew, without waiting for it.
+        """
+        if self._is_ready and (self._asked is None or self._asked.done()):
+            # It may have ended since.
+            with contextlib.suppress(RuntimeError):
+                self._asked = self._engine.worker.submit(self._engine.work.stats)
+                self._asked.add_done_callback(self._batcher.note_stats)
+        return self._batcher.cache
 
     async def drain(self, grace: float) -> bool:
-        """Take nothing new, finish what was admitted within ``grace`` seconds, stop the worker.
+        """Take nothing new, finish what was admitted within ``grace`` seconds, end the worker.
 
         Whether all of it was; the rest got NotReadyError.
         """
@@ -161,7 +169,10 @@ class Service:
             future.set_exception(NotReadyError("the server has stopped; ask another one"))
         await self._batcher.stop()
         # Not on the loop: a round that nobody waits for may run, and answers be on their way.
-        await asyncio.to_thread(self._worker.shutdown, wait=not left, cancel_futures=True)
+        shutdown = self._engine.worker.shutdown
+        await asyncio.to_thread(shutdown, wait=not left, cancel_futures=True)
+        if left:
+            self._engine.abandon()
         return not left
 
     async def _serve(self, job: Job, kind: Kind, answer: type[_A]) -> _A:

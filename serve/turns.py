@@ -1,10 +1,10 @@
-"""What the worker thread does between two rounds of the model, for whoever asks."""
+"""What the worker does between two rounds of the model, for whoever asks."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import Executor
+from concurrent.futures import BrokenExecutor, Executor
 from typing import TypeVar
 
 from .refusals import NotReadyError
@@ -15,7 +15,7 @@ _T = TypeVar("_T")
 
 
 async def between_rounds(worker: Executor, work: Callable[..., _T], *given: object) -> _T:
-    """What ``work`` gives, or raises; NotReadyError where the worker is stopped before it."""
+    """What ``work`` gives, or raises; NotReadyError where the worker ends before it."""
     try:
         return await asyncio.wrap_future(worker.submit(work, *given))
     except asyncio.CancelledError:
@@ -23,3 +23,5 @@ async def between_rounds(worker: Executor, work: Callable[..., _T], *given: obje
         if task is not None and task.cancelling():
             raise
         raise NotReadyError("the server has stopped; ask another one") from None
+    except BrokenExecutor as error:
+        raise NotReadyError("the engine has ended; ask another server") from error

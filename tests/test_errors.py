@@ -2,6 +2,7 @@
 
 import builtins
 import inspect
+import pickle
 import re
 
 import pytest
@@ -100,3 +101,13 @@ def test_rejected_documents_carries_the_rest_of_the_work(count, more):
     assert more in str(error)
     assert ("more" in str(error)) == bool(more)
     assert str(error).endswith(".result")
+
+
+@pytest.mark.parametrize("name", errors.__all__)
+def test_every_error_goes_to_another_process_with_all_it_knows(name):
+    kind = getattr(errors, name)
+    given = {ProfileError: ("a.b", 7, "0 to 1"), RejectedDocumentsError: (["one"], [0.5])}
+    error = kind(*given.get(kind, ("what was wrong",)))
+    error.found_later = "at line 7"
+    copy = pickle.loads(pickle.dumps(error))
+    assert (type(copy), str(copy), vars(copy)) == (kind, str(error), vars(error))

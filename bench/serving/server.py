@@ -1,4 +1,4 @@
-"""A server in a process of its own, as it is deployed, and a look at its memory."""
+"""A server in processes of its own, as it is deployed, and a look at their memory."""
 
 from __future__ import annotations
 
@@ -37,22 +37,31 @@ class Served:
         self.address = f"127.0.0.1:{self._port(log)}"
 
     def resident(self) -> int | None:
-        """Bytes in memory now; None where the system does not say."""
-        try:
-            text = Path(f"/proc/{self._process.pid}/status").read_text(encoding="utf-8")
-        except OSError:
-            return None
-        found = [line for line in text.splitlines() if line.startswith("VmRSS:")]
-        return int(found[0].split()[1]) * 1024 if found else None
+        """Bytes in memory now, of the server and its engine, what they share once.
+
+        None where the system does not say.
+        """
+        texts = self._proc("smaps_rollup")
+        lines = [line for text in texts for line in text.splitlines() if line.startswith("Pss:")]
+        return sum(int(line.split()[1]) for line in lines) * 1024 or None
 
     def cpu_seconds(self) -> float | None:
-        """Of all its threads so far; None where the system does not say."""
+        """Of all their threads so far; None where the system does not say."""
+        times = [text.rpartition(")")[2].split()[11:13] for text in self._proc("stat")]
+        ticks = sum(int(user) + int(system) for user, system in times)
+        return ticks / os.sysconf("SC_CLK_TCK") or None
+
+    def _proc(self, name: str) -> list[str]:
+        """A file of the system's, of the server and each of its children; none if it has none."""
+        own = self._process.pid
         try:
-            text = Path(f"/proc/{self._process.pid}/stat").read_text(encoding="utf-8")
+            children = Path(f"/proc/{own}/task/{own}/children").read_text(encoding="utf-8")
+            return [
+                Path(f"/proc/{pid}/{name}").read_text(encoding="utf-8")
+                for pid in (own, *children.split())
+            ]
         except OSError:
-            return None
-        user, system = text.rpartition(")")[2].split()[11:13]
-        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+            return []
 
     def stop(self) -> None:
         """As an orchestrator would: SIGTERM, and wait."""

@@ -30,6 +30,7 @@ from minireranker.configs import Limits
 from minireranker.errors import ConfigurationError, MinirerankerError
 from minireranker.serve.auth import read_tenants
 from minireranker.serve.config import ServeConfig
+from minireranker.serve.engine import in_thread
 from minireranker.serve.process import Sidecar
 
 from .conftest import LOAD
@@ -57,7 +58,7 @@ def served(tiny: Path) -> Iterator[Served]:
     )
 
     async def serve() -> None:
-        sidecar = Sidecar(config, reranker, read_tenants(config))
+        sidecar = Sidecar(config, in_thread(reranker), read_tenants(config))
         assert sidecar.grpc is not None
         assert sidecar.http is not None
         stop = asyncio.Event()

@@ -12,10 +12,13 @@ from typing import Any
 import pytest
 
 from minireranker import Reranker
+from minireranker.serve.engine import in_thread
 from minireranker.serve.jobs import Answer, Job, Kind
 from minireranker.serve.observer import Round, Silent
 from minireranker.serve.options import ServiceOptions
 from minireranker.serve.service import Service
+
+from .serving_process import Server
 
 
 class Recorder(Silent):
@@ -71,7 +74,7 @@ def run() -> Callable[[Coroutine[Any, Any, Any]], Any]:
 async def serving(
     reranker: Reranker, recorder: Recorder | None = None, **options: Any
 ) -> AsyncIterator[Service]:
-    service = Service(reranker, ServiceOptions(**options), recorder)
+    service = Service(in_thread(reranker), ServiceOptions(**options), recorder)
     await service.start(warm_up=False)
     try:
         yield service
@@ -120,7 +123,7 @@ async def grpc_serving(
     options = service_options(settings, tenants)
     media = RequestMedia(settings, reranker.profile.limits)
     tokens = Tokens(tenants, is_guarded=settings.is_guarded)
-    service = Service(reranker, options, recorder)
+    service = Service(in_thread(reranker), options, recorder)
     told = [recorder.grpc_answered] if isinstance(recorder, Recorder) else []
     server = GrpcServer(service, media, tokens, settings, read_credentials(settings), *told)
     await server.start()
@@ -173,3 +176,18 @@ def address(builtin: Reranker, grpc_serving: Any) -> Iterator[Callable[..., str]
     yield start
     for end in ends:
         end()
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., Server]]:
+    """``start(**config)``: a server in processes of its own."""
+    started: list[Server] = []
+
+    def begin(**config: Any) -> Server:
+        started.append(Server(**config))
+        return started[-1]
+
+    yield begin
+    for server in started:
+        server.process.kill()
+        server.process.communicate()

@@ -209,7 +209,7 @@ def test_a_stream_that_is_idle_is_ended_and_one_that_waits_for_the_server_is_not
     async def ask() -> Any:
         async with grpc_serving(builtin, request_seconds=0.3) as channel:
             held, release = threading.Event(), threading.Event()
-            channel.service._worker.submit(lambda: held.set() or release.wait(300))
+            channel.service._engine.worker.submit(lambda: held.set() or release.wait(300))
             held.wait(300)
             batch, index = RERANK_BATCH.stub(channel)(), INDEX.stub(channel)()
             for number in range(2):

@@ -3,78 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
 import socket
-import subprocess
-import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import grpc
 import numpy as np
-import pytest
 
 from minireranker import Reranker
 from minireranker.serve.client import Client
 from minireranker.serve.client_messages import Id
 from minireranker.serve.client_options import ClientOptions
 from minireranker.serve.config import ServeConfig
+from minireranker.serve.engine import in_thread
 from minireranker.serve.generated import reranker_pb2 as pb
 from minireranker.serve.grpc_methods import INFO, RERANK
 from minireranker.serve.process import Sidecar
 from minireranker.serve.retrying import Retries
-
-CODE = """
-import sys
-from pathlib import PosixPath
-from minireranker.serve.config import ServeConfig
-from minireranker.serve.process import run
-given = {"grpc_port": 0, **eval(sys.argv[1])}
-sys.exit(run(ServeConfig(model="builtin", dtype="float32", **given)))
-"""
-
-
-class Server:
-    """A serving process, and what it has logged."""
-
-    def __init__(self, **config: Any) -> None:
-        command = [sys.executable, "-P", "-c", CODE, repr(config)]
-        self.process = subprocess.Popen(
-            command, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
-        )
-        self.lines: list[dict[str, Any]] = []
-
-    def until(self, event: str) -> dict[str, Any]:
-        assert self.process.stderr is not None
-        for line in self.process.stderr:
-            assert line.startswith("{"), line + self.process.stderr.read()
-            self.lines.append(json.loads(line))
-            if self.lines[-1]["event"] == event:
-                return self.lines[-1]
-        raise AssertionError(f"{event} never came: {self.lines}")
-
-    def end(self) -> int:
-        assert self.process.stderr is not None
-        self.lines += [json.loads(line) for line in self.process.stderr]
-        return self.process.wait(300)
-
-
-@pytest.fixture
-def start() -> Iterator[Any]:
-    started: list[Server] = []
-
-    def begin(**config: Any) -> Server:
-        started.append(Server(**config))
-        return started[-1]
-
-    yield begin
-    for server in started:
-        server.process.kill()
-        server.process.communicate()
 
 
 def asking(count: int, words: str) -> pb.RerankRequest:
@@ -114,7 +62,7 @@ def test_grace_that_is_too_short_is_an_exit_code(run: Any, builtin: Reranker) ->
         config = ServeConfig(
             model="builtin", grpc_port=0, grace_seconds=0.0, round_documents=1, slice_documents=1
         )
-        sidecar = Sidecar(config, builtin)
+        sidecar = Sidecar(config, in_thread(builtin))
         ended = asyncio.ensure_future(sidecar.run())
         while not sidecar.service.ready():
             await asyncio.sleep(0.01)

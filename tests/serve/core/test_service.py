@@ -24,6 +24,7 @@ from minireranker.errors import (
     UnknownDocumentError,
 )
 from minireranker.scenes import draw, random_scene
+from minireranker.serve.engine import in_thread
 from minireranker.serve.jobs import Job, Refused
 from minireranker.serve.refusals import DeadlineError, NotReadyError, QueueFullError
 
@@ -281,7 +282,7 @@ def test_a_refusal_leaves_nothing_behind_and_comes_before_the_deadline(
     async def ask() -> Any:
         async with serving(builtin, queue_documents=len(texts)) as service:
             held, release = threading.Event(), threading.Event()
-            service._worker.submit(lambda: held.set() or release.wait(300))
+            service._engine.worker.submit(lambda: held.set() or release.wait(300))
             admitted = asyncio.ensure_future(service.rerank(rerank(texts)))
             await asyncio.sleep(0)
             gc.disable()
@@ -369,7 +370,7 @@ def test_nothing_is_taken_before_the_start_and_the_warm_up_is_real(
     from minireranker.serve.service import Service
 
     async def ask() -> Any:
-        service = Service(builtin)
+        service = Service(in_thread(builtin))
         with pytest.raises(NotReadyError):
             await service.rerank(rerank(texts))
         with pytest.raises(NotReadyError):
@@ -410,8 +411,8 @@ def test_a_round_that_nobody_waits_for_holds_up_no_answer_at_the_end(
 
     async def ask() -> Any:
         async with serving(builtin) as service:
-            service._worker.submit(held.set)
-            long = service._worker.submit(release.wait, 300)
+            service._engine.worker.submit(held.set)
+            long = service._engine.worker.submit(release.wait, 300)
             await asyncio.to_thread(held.wait, 300)
             drained = asyncio.create_task(service.drain(30))
             await asyncio.sleep(0.05)
@@ -456,3 +457,18 @@ def test_a_fault_of_the_engine_ends_its_request_only(
     assert len(good.results) == 2
     assert sorted(recorder.ends) == [("bad", "INTERNAL"), ("good", "OK")]
     assert len(recorder.rounds) == 1
+
+
+def test_what_the_next_round_takes_of_a_call_is_waited_for(
+    run: Any, builtin: Reranker, serving: Any, rerank: Any, texts: list[str]
+) -> None:
+    """Answers are written while the next round runs: of those who are done, not of who is in it."""
+
+    async def ask() -> Any:
+        async with serving(builtin, round_documents=4, slice_documents=4) as service:
+            jobs = [rerank(texts[:count], query=f"a {count}") for count in (6, 7, 2, 15, 5)]
+            return await asyncio.gather(*(service.rerank(job) for job in jobs))
+
+    for count, outcome in zip((6, 7, 2, 15, 5), run(ask()), strict=True):
+        scores = {hit.index: np.float32(hit.score) for hit in outcome.results}
+        assert scores == dict(enumerate(builtin.score([f"a {count}"], texts[:count])[0]))

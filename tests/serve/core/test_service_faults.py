@@ -11,6 +11,7 @@ import pytest
 
 from minireranker import Reranker
 from minireranker.serve.config import ServeConfig
+from minireranker.serve.engine import in_thread
 from minireranker.serve.generated import reranker_pb2 as pb
 from minireranker.serve.grpc_methods import RERANK
 from minireranker.serve.process import Sidecar
@@ -52,7 +53,7 @@ def test_a_process_that_cannot_go_on_ends_with_one(run: Any, builtin: Reranker) 
     )
 
     async def serve() -> Any:
-        sidecar = Sidecar(ServeConfig(model="builtin", grpc_port=0), builtin)
+        sidecar = Sidecar(ServeConfig(model="builtin", grpc_port=0), in_thread(builtin))
         sidecar._metrics._round_seconds = None  # type: ignore[assignment]
         ended = asyncio.ensure_future(sidecar.run())
         while not sidecar.service.ready():
@@ -77,7 +78,7 @@ def test_what_waits_for_the_worker_when_time_is_over_is_told_to_go_elsewhere(
 
     async def ask() -> Any:
         async with serving(builtin) as service:
-            service._worker.submit(lambda: held.set() or release.wait(300))
+            service._engine.worker.submit(lambda: held.set() or release.wait(300))
             held.wait(300)
             calls = [
                 asyncio.create_task(service.rerank(rerank(texts))),

@@ -31,7 +31,7 @@ def test_the_depth_of_the_queue_is_told_when_a_caller_goes_not_with_the_next_rou
     async def ask() -> Any:
         async with serving(builtin, metrics) as service:
             held, release = threading.Event(), threading.Event()
-            service._worker.submit(lambda: held.set() or release.wait(300))
+            service._engine.worker.submit(lambda: held.set() or release.wait(300))
             held.wait(300)
             first = asyncio.create_task(service.rerank(rerank(texts)))
             await asyncio.sleep(0.05)  # its round is dealt, and waits for the thread

@@ -19,6 +19,7 @@ from PIL import Image
 from minireranker import Reranker
 from minireranker.serve.auth import Tokens, read_tenants, service_options
 from minireranker.serve.config import ServeConfig
+from minireranker.serve.engine import in_thread
 from minireranker.serve.http_app import Parts, http_app
 from minireranker.serve.http_server import HttpServer
 from minireranker.serve.media import RequestMedia
@@ -58,7 +59,7 @@ async def _serve(
 ) -> None:
     tenants, metrics = read_tenants(config), Metrics()
     told = Observers([metrics, *observers])
-    service = Service(reranker, service_options(config, tenants), told)
+    service = Service(in_thread(reranker), service_options(config, tenants), told)
     metrics.watch_cache(service.cache_stats)
     media = RequestMedia(config, reranker.profile.limits)
     auth = Tokens(tenants, is_guarded=config.is_guarded)

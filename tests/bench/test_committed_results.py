@@ -128,6 +128,7 @@ def test_the_sidecars_figures_are_the_measured_ones(readme: str) -> None:
     waits = overload["latency_seconds"]["p99"], overload["p99_bound_seconds"]
     assert waits[0] <= waits[1]
     assert overload["resident_growth"] <= 0.05
+    assert found["share_of_in_process"] >= 0.9
     for figure in (
         f"{found['in_process_documents_per_second']:.0f} in-process",
         f"{capacity['documents_per_second']:.0f} through the server",

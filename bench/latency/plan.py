@@ -24,7 +24,7 @@ _ASKED_AGAIN = 3
 _SHARES = (1.0, 0.5, 0.2, 0.1, 0.05, 0.02)
 _TEXT_TOKENS = 90
 """Of a pair, about: header, words and answer cue."""
-_DEPTHS = ((0.2, (4, 3, 7, 3)), (0.5, (4, 3, 3, 3)), (10.0, (2, 1, 2, 2)), (30.0, (2, 1, 2, 1)))
+_DEPTHS = ((0.2, (4, 3, 7, 3)), (0.5, (4, 3, 3, 3)), (10.0, (2, 1, 3, 2)), (30.0, (2, 1, 2, 1)))
 """Seconds of a whole pair up to which the sample, units, rounds of turns and repeats are these."""
 _LEAST = (2, 1, 1, 1)
 

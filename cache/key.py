@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-LAYOUT_VERSION = 3
+LAYOUT_VERSION = 4
 """Counted up whenever the tensors of an entry, or how they are computed, change."""
 
 KEY_PATTERN = re.compile(r"[0-9a-f]{32}-[0-9a-f]{64}")

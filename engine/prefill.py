@@ -100,7 +100,7 @@ class _Reading:
         self._visual_rows = packed.visual_rows
         self.maps = dict(enumerate(packed.maps))
         self.pieces = []
-        for first in range(0, len(packed.x), rows):
+        for first in range(0, len(segment), rows):
             stop = min(first + rows, len(packed.x))
             rope = packed.rope.rows(slice(first, stop))
             visual = slice(*np.searchsorted(segment.visual_rows, (first, stop)).tolist())

@@ -33,8 +33,8 @@ _MOST = 2**21
 """Multiplications of a product of one row above which it wins nothing (DECISIONS.md)."""
 _COPIED = 2**15
 """Numbers of a row's keys above which it loses, because they are copied twice (DECISIONS.md)."""
-_SCORES = 2**18
-"""Of one product, at most: they stay in the caches."""
+_NUMBERS = 2**18
+"""Scores of one product, and numbers of its keys, at most: they stay in the caches."""
 
 Indices = NDArray[np.int64]
 
@@ -68,7 +68,8 @@ def attend_together(call: Call, rows: Sequence[int], out: Tensor, lse: Tensor | 
     shapes = [Shape.of(queries, keys) for queries, keys in lengths]
     for shape in sorted(set(shapes)):
         alike = np.flatnonzero([found == shape for found in shapes])
-        most = _power(max(_SCORES // (call.q.shape[1] * shape.queries * shape.keys), 1) + 1) // 2
+        scores, keys = call.q.shape[1] * shape.queries, call.k.shape[1] * call.k.shape[2]
+        most = _power(max(_NUMBERS // (shape.keys * max(scores, keys)), 1) + 1) // 2
         for start in range(0, len(alike), most):
             some = alike[start : start + most]
             # oneDNN compiles a product for every number of rows, and keeps it: let there be few.
@@ -156,7 +157,7 @@ def _attend(
     real = sent(torch.from_numpy(at < count), device)
     out[rows[real]] = attended.transpose(1, 2)[real]
     if lse is not None:
-        lse[rows[real]] = view.to(wide).logsumexp(-1).transpose(1, 2)[real]
+        lse[rows[real]] = view.to(wide).logsumexp(-1).transpose(1, 2)[real].to(lse.dtype)
 
 
 def _blocked(pool: _Pool, some: Indices, shape: Shape) -> tuple[int, Tensor]:

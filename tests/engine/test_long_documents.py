@@ -243,3 +243,17 @@ def test_a_frame_of_more_than_the_budget_is_worked_on_in_pieces(
         assert torch.equal(found.merged, whole.merged)
         assert all(map(torch.equal, found.deepstack, whole.deepstack))
         assert allocated.widest == 1536 < wide.widest
+
+
+def test_the_last_piece_is_no_padding_alone(tiny: Path) -> None:
+    """Packs of more than 512 rows are padded further than a row tile."""
+    profile = Profile(exit_layer=6, band=(1, 4), keep_ratio=1.0, limits=LIMITS)
+    reranker = Reranker.from_pretrained(tiny, profile=profile, dtype="float32")
+    words = [f"word {n}" for n in range(400)]
+    texts = ({"text": " ".join(words[:count])} for count in range(200, 400))
+    lengths = ((len(first_segment(reranker, text)), text) for text in texts)
+    document = next(text for tokens, text in lengths if tokens > 512 and -tokens % 64 >= 16)
+    (found,) = entries(reranker, [document], 16)
+    (expected,) = entries(reranker, [document], 2**20)
+    for name, part in found.tensors().items():
+        torch.testing.assert_close(part, expected.tensors()[name], rtol=1e-5, atol=2e-5)

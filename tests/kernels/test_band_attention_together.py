@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from minireranker.kernels.band_attention.packed_together import is_short
 
-DTYPES = [torch.float32, torch.bfloat16]
+DTYPES = [torch.float32, torch.bfloat16, torch.float64]
 LENGTHS = st.tuples(
     st.sampled_from([1, 2, 7, 8, 9, 17, 40]),
     st.sampled_from([0, 3]),

@@ -30,10 +30,15 @@ from .reference import Unit, our_agreement, read_references
 from .roofline import measure_ceilings, query_cost
 from .running_peers import Place
 from .target import Target
-from .targets import connect
+from .targets import connect, is_here
 from .turns import ASKED_BY_PICTURE, COLD, HOW, Turns
 
 __all__ = ["Measurement"]
+
+_ELSEWHERE = (
+    "peers run on this machine, and {target} is another one unless you know better: ratios between "
+    "them compare machines too"
+)
 
 
 class Measurement:
@@ -195,6 +200,9 @@ class Measurement:
     def _peers(self, target: Target, material: Material) -> None:
         if not self._contenders:
             return
+        where = self._bench.target
+        if where is not None and not is_here(where):
+            self.result["settings"]["said"].append(_ELSEWHERE.format(target=where))
         # In a stream every page has been read by now, which is what a recurring one meets.
         cache = "warm-memory" if self._bench.streams else self._bench.state
         self._turns = Turns(target, material, self._units, cache, self._say)

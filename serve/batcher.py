@@ -44,7 +44,7 @@ class Batcher:
     def start(self) -> asyncio.Task[None]:
         """Begin to take rounds; what takes them ends with ``stop``, or by a fault of ours.
 
-        Raises NotReadyError, then, where the engine's process has ended.
+        It ends with NotReadyError where the engine's process has ended.
         """
         self._task = asyncio.get_running_loop().create_task(self._run())
         return self._task
@@ -94,13 +94,13 @@ class Batcher:
         self.cache = done.cache or self.cache
         for ticket, part, answer in zip(tickets, parts, done.parts, strict=True):
             self._collect(ticket, part, answer)
+        # Who they are is settled now, because the next round may take what is left of the others;
+        # they are answered once this task waits for that round.
+        loop.call_soon(_deliver, [ticket for ticket in tickets if not ticket.left])
         failed = sum(map(_failed, tickets, parts, done.parts))
         pairs = sum(count * ticket.job.rows for ticket, count in dealt)
         self._queue.round_over(time.monotonic() - start, 1 - failed / max(pairs, 1))
         self._report(tickets, done, pairs, failed)
-        # Now, because the next round may take what is left of the others; to be written once this
-        # task waits for that round.
-        loop.call_soon(_deliver, [ticket for ticket in tickets if not ticket.left])
 
     def _collect(self, ticket: Ticket, part: Part, answer: PartAnswer | Exception) -> None:
         if ticket.future.done():  # the caller has left
@@ -131,8 +131,12 @@ class Batcher:
 
 def _deliver(tickets: Sequence[Ticket]) -> None:
     for ticket in tickets:
-        if not ticket.future.done():
+        if ticket.future.done():
+            continue
+        try:
             ticket.future.set_result(ticket.answer())
+        except Exception as error:  # a fault of ours: this request's, not its neighbours'
+            ticket.future.set_exception(error)
 
 
 def _failed(ticket: Ticket, part: Part, answer: PartAnswer | Exception) -> int:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from minireranker.cache import CacheStats
     from minireranker.configs import Limits
     from minireranker.engine import Reranker
+    from minireranker.engine.tokenizer import TextTokenizer
 
 __all__ = ["Engine", "Facts", "Work", "facts_of", "in_thread"]
 
@@ -27,8 +28,8 @@ __all__ = ["Engine", "Facts", "Work", "facts_of", "in_thread"]
 class Facts:
     """Of a loaded model, for those who cannot ask it."""
 
-    model: str
-    """The checkpoint's name, without its folder."""
+    checkpoint: Path
+    """Its folder; nobody's business but the server's own."""
     profile: str
     limits: Limits
     device: str
@@ -58,10 +59,10 @@ class Engine:
     work: Work
     worker: Executor
     """Of one thread or process. Broken (BrokenExecutor) once a process has died."""
-    cut_text: Callable[[str, int], str]
-    """The beginning of a text that has so many tokens, without the worker."""
-    abandon: Callable[[], None]
-    """End a worker that is not waited for, as far as that can be done."""
+    tokenizer: Callable[[], TextTokenizer]
+    """The model's, for who cuts texts without the worker; it may have to be read."""
+    end: Callable[[bool], bool]
+    """End the worker; True: once what runs is done. Whether it ended as it should; it may block."""
     sentinel: int | None = None
     """Of a process: a file descriptor that is readable once it has ended."""
 
@@ -70,13 +71,18 @@ def in_thread(reranker: Reranker) -> Engine:
     """A model of this process, in a thread of its own. It is not closed with the worker."""
     from .engine_calls import Calls
 
-    calls = Calls(reranker)
+    calls, worker = Calls(reranker), ThreadPoolExecutor(1, thread_name_prefix="minireranker-engine")
+
+    def end(is_awaited: bool) -> bool:
+        worker.shutdown(wait=is_awaited, cancel_futures=True)
+        return True
+
     return Engine(
         facts_of(reranker),
         Work(calls.run, calls.evict, calls.overlong, calls.warm_up, calls.stats),
-        ThreadPoolExecutor(1, thread_name_prefix="minireranker-engine"),
-        reranker.state.prompt.tokenizer.cut_text,
-        lambda: None,
+        worker,
+        lambda: reranker.state.prompt.tokenizer,
+        end,
     )
 
 
@@ -84,7 +90,7 @@ def facts_of(reranker: Reranker) -> Facts:
     """Of a loaded model."""
     model = reranker.state.model
     return Facts(
-        model=Path(reranker.checkpoint).name,
+        checkpoint=Path(reranker.checkpoint),
         profile=reranker.profile.name,
         limits=reranker.profile.limits,
         device=str(model.device),

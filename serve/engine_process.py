@@ -8,6 +8,7 @@ themselves goes between them, over a pipe that nobody else has.
 from __future__ import annotations
 
 import gc
+import logging
 import multiprocessing
 import os
 import pickle
@@ -15,19 +16,22 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from dataclasses import fields, replace
-from functools import cache, partial
+from functools import partial
+from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from multiprocessing.util import Finalize
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .engine import Engine, Facts, Work, facts_of
 from .loading import load, use_threads
 from .logs import chain, configure
-from .parts import RoundAnswer
+from .parts import PartAnswer, RoundAnswer
 from .refusals import ServerError
 
 if TYPE_CHECKING:
@@ -40,8 +44,16 @@ if TYPE_CHECKING:
 
 __all__ = ["in_process"]
 
+_LOG = logging.getLogger(__name__)
+
+_ENDED = (
+    "the engine's process ended while it loaded the model: look for what ended it (the system's "
+    "log tells of memory that ran out)"
+)
 _WATCHED = 1.0
 """Seconds between two looks of the process at whether its server still lives."""
+_WRITING = 5.0
+"""Seconds for an engine that is broken off to write what clients were told is kept."""
 
 
 def in_process(config: ServeConfig, tenants: Sequence[Tenant]) -> Engine:
@@ -50,51 +62,77 @@ def in_process(config: ServeConfig, tenants: Sequence[Tenant]) -> Engine:
     Raises ConfigurationError, CheckpointError, CacheError and MissingDependencyError for what
     cannot be loaded, ServerError where the process ends by itself.
     """
+    others = set(multiprocessing.active_children())
     # A fork has what is imported already. Where a system's libraries do not stand it, nothing has.
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-    pool = ProcessPoolExecutor(1, context)
+    pool = ProcessPoolExecutor(1, context, initializer=_guard, initargs=(os.getpid(),))
     try:
-        facts = pool.submit(_begin, config, tenants, os.getpid()).result()
+        facts = pool.submit(_begin, config, tenants).result()
     except BrokenProcessPool as error:
-        raise ServerError(
-            "the engine's process ended while it loaded the model: look for what ended it (the "
-            "system's log tells of memory that ran out)"
-        ) from error
+        raise ServerError(_ENDED) from error
     except BaseException:
-        _kill(multiprocessing.active_children())
+        for child in set(multiprocessing.active_children()) - others:
+            child.kill()
         raise
-    (child,) = multiprocessing.active_children()
+    children = set(multiprocessing.active_children()) - others
+    if not children:
+        raise ServerError(_ENDED)
+    child = children.pop()
     work = Work(*(partial(_call, field.name) for field in fields(Work)))
-    cut_text, abandon = _cutter(config.model), partial(_kill, [child])
-    return Engine(facts, work, pool, cut_text, abandon, child.sentinel)
+    tokenizer, end = partial(_tokenizer, facts.checkpoint), partial(_end, pool, child)
+    return Engine(facts, work, pool, tokenizer, end, child.sentinel)
 
 
-def _cutter(model: str) -> Callable[[str, int], str]:
-    @cache
-    def tokenizer() -> TextTokenizer:
-        from minireranker.engine.tokenizer import TextTokenizer
-        from minireranker.models import Checkpoint, resolve
+def _tokenizer(checkpoint: Path) -> TextTokenizer:
+    from minireranker.engine.tokenizer import TextTokenizer
+    from minireranker.models import Checkpoint
 
-        return TextTokenizer(Checkpoint.open(resolve(model)).tokenizer_json())
-
-    return lambda text, tokens: tokenizer().cut_text(text, tokens)
+    return TextTokenizer(Checkpoint.open(checkpoint).tokenizer_json())
 
 
-def _kill(children: Sequence[BaseProcess]) -> None:
-    for child in children:
-        child.kill()
+def _end(pool: ProcessPoolExecutor, child: BaseProcess, is_awaited: bool) -> bool:
+    # Not by the pool: its own wait may never end once the process has been killed.
+    pool.shutdown(wait=False, cancel_futures=True)
+    if not is_awaited and child.pid is not None:
+        with suppress(ProcessLookupError):
+            os.kill(child.pid, signal.SIGUSR1)
+        if not wait([child.sentinel], _WRITING):
+            child.kill()
+    wait([child.sentinel])
+    # Whoever of the pool and us asks first is told.
+    for _ in range(100):
+        if child.exitcode is not None:
+            break
+        time.sleep(0.01)
+    return child.exitcode == 0
 
 
 # What follows runs in the engine's process.
 
 _CALLS: list[Calls] = []
+_KEPT: list[Cache] = []
+_LEAVE = threading.Event()
 
 
-def _begin(config: ServeConfig, tenants: Sequence[Tenant], server: int) -> Facts:
-    """Load, as ``Reranker.from_pretrained`` does; signals are the server's business."""
+def _guard(server: int) -> None:
+    """Signals are the server's business, but for the one by which it breaks this process off."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGUSR1, lambda *_: _LEAVE.set())
     threading.Thread(target=_watch, args=(server,), daemon=True).start()
+
+
+def _watch(server: int) -> None:
+    """Follow a server that was killed: nobody is left to compute for."""
+    while os.getppid() == server and not _LEAVE.wait(_WATCHED):
+        pass
+    if _LEAVE.is_set():
+        _close()
+    os._exit(1)
+
+
+def _begin(config: ServeConfig, tenants: Sequence[Tenant]) -> Facts:
+    """Load, as ``Reranker.from_pretrained`` does."""
     configure(config.log_level)
     use_threads(config.model, config.threads)
     kept = _cache(config, tenants)
@@ -103,14 +141,25 @@ def _begin(config: ServeConfig, tenants: Sequence[Tenant], server: int) -> Facts
     except BaseException as error:
         kept.close()
         raise _portable(error) from None
-    Finalize(kept, kept.close, exitpriority=1)
     from .engine_calls import Calls
 
     _CALLS.append(Calls(reranker))
+    _KEPT.append(kept)
+    Finalize(kept, _close, exitpriority=1)
     # A full collection looks at all that was loaded: 0.1 s in which nobody is answered.
     gc.collect()
     gc.freeze()
     return facts_of(reranker)
+
+
+def _close() -> None:
+    """Write what is kept."""
+    try:
+        for kept in _KEPT:
+            kept.close()
+    except Exception:
+        _LOG.exception("the cache could not be closed")
+        os._exit(1)
 
 
 def _call(name: str, *given: Any) -> Any:
@@ -119,9 +168,15 @@ def _call(name: str, *given: Any) -> Any:
     except Exception as error:
         raise _portable(error) from None
     if isinstance(answer, RoundAnswer):
-        parts = [_portable(one) if isinstance(one, Exception) else one for one in answer.parts]
-        return replace(answer, parts=parts)
+        return replace(answer, parts=[_packed(part) for part in answer.parts])
     return answer
+
+
+def _packed(part: PartAnswer | Exception) -> Any:
+    if isinstance(part, Exception):
+        return _portable(part)
+    failed = [(index, query, _portable(error)) for index, query, error in part.failed]
+    return replace(part, failed=tuple(failed))
 
 
 def _portable(error: Any) -> Any:
@@ -133,13 +188,6 @@ def _portable(error: Any) -> Any:
         error = RuntimeError(f"{type(error).__name__}: {error}")
     error.elsewhere = where
     return error
-
-
-def _watch(server: int) -> None:
-    """Follow a server that was killed: nobody is left to compute for."""
-    while os.getppid() == server:
-        time.sleep(_WATCHED)
-    os._exit(1)
 
 
 def _cache(config: ServeConfig, tenants: Sequence[Tenant]) -> Cache:

@@ -37,7 +37,7 @@ def info_of(facts: Facts, options: ServiceOptions, tenant: str, waiting: int, re
     """Of a loaded model behind a queue, for a tenant."""
     return Info(
         version=__version__,
-        model=facts.model,
+        model=facts.checkpoint.name,
         profile=facts.profile,
         device=facts.device,
         dtype=facts.dtype,

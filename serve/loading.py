@@ -13,9 +13,8 @@ if TYPE_CHECKING:
 __all__ = ["load", "use_threads"]
 
 _NARROW = 256
-"""Hidden width up to which products are too small for a second thread. The built-in model
-(128) does 1 000 documents a second with one, 900 with two, and the server's own work needs a core
-too."""
+"""Hidden width up to which products are too small for a second thread, and the server's own work
+needs a core too."""
 
 
 def use_threads(model: str, threads: int | None) -> int:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import os
 import signal
 import sys
 import time
@@ -29,6 +30,7 @@ from .fetch import Fetcher
 from .logs import configure
 from .media import RequestMedia
 from .observer import Observer, Observers
+from .refusals import NotReadyError, ServerError
 from .service import Service
 from .tls import Credentials, read_credentials
 
@@ -54,16 +56,26 @@ def run(config: ServeConfig) -> int:
     """Serve until a signal; the exit code.
 
     Raises ConfigurationError, CheckpointError, CacheError and MissingDependencyError for what
-    cannot be served, ServerError where the engine's process ends while it loads.
+    cannot be served. Where all did not go well, this process ends here.
     """
     configure(config.log_level)
-    sys.setswitchinterval(_TURN)
     tenants, credentials = read_tenants(config), read_credentials(config)
-    engine = in_process(config, tenants)
     try:
-        return asyncio.run(_serve(config, engine, tenants, credentials))
-    finally:
-        engine.worker.shutdown()
+        engine = in_process(config, tenants)
+    except ServerError as error:
+        _LOG.critical(str(error))
+        return 1
+    sys.setswitchinterval(_TURN)
+    try:
+        code = asyncio.run(_serve(config, engine, tenants, credentials))
+    except BaseException:
+        engine.end(False)
+        raise
+    if code:
+        # Without delay: threads may still wait for an engine that will not answer.
+        logging.shutdown()
+        os._exit(code)
+    return code
 
 
 async def _serve(
@@ -118,6 +130,8 @@ class Sidecar:
             try:
                 await self._start()
                 await _either(self._stop, self.service.broken)
+            except NotReadyError:
+                self._engine_ended()
             finally:
                 gc.unfreeze()
                 if self._engine.sentinel is not None:
@@ -127,14 +141,17 @@ class Sidecar:
 
     def stop(self) -> None:
         """Begin to leave. From now on a signal ends the process at once."""
+        loop = asyncio.get_running_loop()
         for number in _SIGNALS:
-            asyncio.get_running_loop().remove_signal_handler(number)
+            loop.add_signal_handler(number, _at_once, number)
         self._stop.set()
 
     def _engine_ended(self) -> None:
-        _LOG.critical("the engine's process has ended")
-        asyncio.get_running_loop().remove_reader(self._engine.sentinel or 0)
-        self.service.broken.set()
+        if self._engine.sentinel is not None:
+            asyncio.get_running_loop().remove_reader(self._engine.sentinel)
+        if not self.service.broken.is_set():
+            _LOG.critical("the engine's process has ended")
+            self.service.fail(NotReadyError("the engine has ended; ask another server"))
 
     async def _start(self) -> None:
         if self.grpc is not None:
@@ -180,9 +197,15 @@ class Sidecar:
             from .http_server import HttpServer
         except ImportError as error:
             raise _missing("HTTP", "http", error) from error
-        given = self._config, self._tokens, media, self._metrics, self._engine.cut_text
-        parts = Parts(self.service, *given)
+        cut_text = self._engine.tokenizer().cut_text
+        parts = Parts(self.service, self._config, self._tokens, media, self._metrics, cut_text)
         return HttpServer(http_app(parts), self._config, self._credentials)
+
+
+def _at_once(number: int) -> None:
+    """End by a signal as if nobody had handled it."""
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
 
 
 async def _either(*events: asyncio.Event) -> None:

@@ -22,6 +22,9 @@ from .ticket import Ticket
 
 __all__ = ["Queue"]
 
+_ROUND_BYTES = 2**27
+"""Of content in a round, unless one document has more: on its way to the engine it is in memory up
+to four times."""
 _PATIENCE = 60.0
 """Seconds a refused caller is told to stay away, at most."""
 
@@ -158,16 +161,17 @@ class Queue:
 
 def _deal(tickets: Sequence[Ticket], options: ServiceOptions) -> list[tuple[Ticket, int]]:
     """A slice each, in order; then whatever room is left, in order."""
-    room, tokens = options.round_documents, options.round_tokens
+    room, tokens, nbytes = options.round_documents, options.round_tokens, _ROUND_BYTES
     taken = dict.fromkeys(tickets, 0)
     for most in (options.slice_documents, options.round_documents):
         for ticket in tickets:
             rows = ticket.job.rows
             while taken[ticket] < ticket.left and (taken[ticket] + 1) * rows <= max(most, rows):
                 weight = ticket.weight(taken[ticket]) + rows
+                held = ticket.held(taken[ticket])
                 is_empty = room == options.round_documents
-                if not is_empty and (rows > room or weight > tokens):
+                if not is_empty and (rows > room or weight > tokens or held > nbytes):
                     return [(one, count) for one, count in taken.items() if count]
                 taken[ticket] += 1
-                room, tokens = room - rows, tokens - weight
+                room, tokens, nbytes = room - rows, tokens - weight, nbytes - held
     return [(one, count) for one, count in taken.items() if count]

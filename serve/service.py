@@ -51,7 +51,8 @@ class Service:
     that is cancelled stops being computed with the round that runs. QueueFullError is raised after
     0.2 s, or half of what is left to the deadline.
 
-    Attributes: ``broken`` (set if it cannot go on, by a fault of ours: it takes nothing any more).
+    Attributes: ``broken`` (set if it cannot go on, by a fault of ours or without its engine: it
+    takes nothing any more).
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class Service:
         if warm_up:
             seconds = await between_rounds(self._engine.worker, self._engine.work.warm_up)
             _LOG.info("warmed up in %.1f s", seconds)
+        self._batcher.cache = await between_rounds(self._engine.worker, self._engine.work.stats)
         self._batcher.start().add_done_callback(self._rounds_ended)
         self._is_ready = True
 
@@ -158,7 +160,7 @@ class Service:
     async def drain(self, grace: float) -> bool:
         """Take nothing new, finish what was admitted within ``grace`` seconds, end the worker.
 
-        Whether all of it was; the rest got NotReadyError.
+        Whether all went well; what was not finished got NotReadyError.
         """
         self._is_ready = False
         if self._pending:
@@ -169,11 +171,8 @@ class Service:
             future.set_exception(NotReadyError("the server has stopped; ask another one"))
         await self._batcher.stop()
         # Not on the loop: a round that nobody waits for may run, and answers be on their way.
-        shutdown = self._engine.worker.shutdown
-        await asyncio.to_thread(shutdown, wait=not left, cancel_futures=True)
-        if left:
-            self._engine.abandon()
-        return not left
+        is_well = await asyncio.to_thread(self._engine.end, not left)
+        return is_well and not left
 
     async def _serve(self, job: Job, kind: Kind, answer: type[_A]) -> _A:
         try:
@@ -238,6 +237,10 @@ class Service:
         error = rounds.exception()
         assert error is not None, "rounds go on for ever"
         _LOG.critical("no more rounds", exc_info=error)
+        self.fail(error)
+
+    def fail(self, error: BaseException) -> None:
+        """There is nobody to compute any more: tell everybody with ``error``, take nothing new."""
         self._is_ready = False
         self.broken.set()
         for future in self._pending:

@@ -90,6 +90,10 @@ class Ticket:
         """Likely tokens of the document that comes after ``ahead`` more."""
         return self._weights[self._taken + ahead]
 
+    def held(self, ahead: int) -> int:
+        """Bytes of the document that comes after ``ahead`` more."""
+        return held_bytes(self.job.documents[self._sound[self._taken + ahead]])
+
     def take(self, count: int) -> Part:
         """The next documents, for a round that starts now."""
         now = time.monotonic_ns()

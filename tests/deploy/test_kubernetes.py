@@ -157,7 +157,7 @@ def test_memory_and_disk_hold_the_budgets(
     bare = _bytes("1Gi")  # the process with the built-in model, and a round's work
     for container in (*pod["containers"], *sidecar["initContainers"]):
         limit = _bytes(container["resources"]["limits"]["memory"])
-        assert limit >= bare + settings.memory_bytes + settings.queue_bytes
+        assert limit >= bare + settings.memory_bytes + settings.queue_bytes + _bytes("512Mi")
     claim = resources["PersistentVolumeClaim"]["spec"]["resources"]["requests"]["storage"]
     (home,) = (one for one in sidecar["volumes"] if one["name"] == "minireranker-home")
     assert settings.disk_bytes is not None

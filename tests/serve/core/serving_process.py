@@ -34,11 +34,17 @@ class Server:
         self.lines: list[dict[str, Any]] = []
 
     @property
+    def engines(self) -> list[int]:
+        """Numbers of its processes: one, once there is one."""
+        own = self.process.pid
+        children = Path(f"/proc/{own}/task/{own}/children").read_text(encoding="utf-8")
+        return [int(child) for child in children.split()]
+
+    @property
     def engine(self) -> int:
         """Number of the engine's process."""
-        own = self.process.pid
-        (child,) = Path(f"/proc/{own}/task/{own}/children").read_text(encoding="utf-8").split()
-        return int(child)
+        (child,) = self.engines
+        return child
 
     def until(self, event: str) -> dict[str, Any]:
         """The line that tells of it."""

@@ -15,14 +15,12 @@ import numpy as np
 import pytest
 
 from minireranker import Reranker
-from minireranker.errors import CheckpointError, ConfigurationError, ProfileError
+from minireranker.errors import ProfileError
 from minireranker.serve.client import Client
 from minireranker.serve.client_messages import Id
-from minireranker.serve.config import ServeConfig
 from minireranker.serve.engine_process import _portable
 from minireranker.serve.generated import reranker_pb2 as pb
 from minireranker.serve.grpc_methods import RERANK
-from minireranker.serve.process import run as serve
 
 TEXTS = [f"{colour} {shape}" for colour in ("red", "blue") for shape in ("circle", "square")]
 
@@ -60,7 +58,8 @@ def test_an_engine_that_is_killed_ends_the_server_with_one(start: Any) -> None:
         codes = {call.code() for call in calls}
     assert codes == {grpc.StatusCode.UNAVAILABLE}
     assert server.end() == 1
-    assert "the engine's process has ended" in [line["event"] for line in server.lines]
+    said = {line["event"] for line in server.lines if line["level"] == "critical"}
+    assert said & {"the engine's process has ended", "no more rounds"}
 
 
 def test_an_engine_that_is_killed_while_nobody_asks_is_noticed(start: Any) -> None:
@@ -129,11 +128,58 @@ def test_scores_errors_and_figures_come_from_the_other_process(
     assert abs(usage[0] - usage[1]) <= 2, "cut by the server, before the engine"
 
 
-def test_what_cannot_be_loaded_is_raised_where_it_was_asked_for(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"config\.json"):
-        serve(ServeConfig(model=str(tmp_path), grpc_port=0))
-    with pytest.raises(ConfigurationError):
-        serve(ServeConfig(model="builtin", keep_ratio=7.0, grpc_port=0))
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [({"model": "nowhere"}, "CheckpointError"), ({"profile": "nobody"}, "UnknownProfileError")],
+)
+def test_what_cannot_be_loaded_is_raised_where_it_was_asked_for(
+    start: Any, config: dict[str, Any], words: str
+) -> None:
+    server = start(**config)
+    said = server.process.communicate(timeout=300)[1]
+    assert server.process.returncode == 1
+    assert words in said.splitlines()[-1]
+
+
+def test_an_engine_that_is_killed_while_it_loads_ends_the_server_with_one(start: Any) -> None:
+    server = start()
+    until(lambda: server.engines != [])
+    os.kill(server.engine, signal.SIGKILL)
+    assert server.end() == 1
+    assert "while it loaded" in server.lines[-1]["event"]
+
+
+def test_a_second_signal_does_not_wait_for_the_round(start: Any) -> None:
+    server = start(grace_seconds=300.0, round_documents=2_000, queue_documents=2_000)
+    port = server.until("ready")["grpc_port"]
+    engine = server.engine
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        calls = [RERANK.stub(channel).future(asking(900)) for _ in range(2)]
+        time.sleep(0.3)
+        server.process.send_signal(signal.SIGINT)
+        server.until("leaving")
+        server.process.send_signal(signal.SIGINT)
+        assert server.end() == -signal.SIGINT
+        assert {call.code() for call in calls} == {grpc.StatusCode.UNAVAILABLE}
+    until(lambda: not is_there(engine))
+
+
+def test_what_was_told_to_be_kept_is_kept_where_grace_was_too_short(
+    start: Any, tmp_path: Path
+) -> None:
+    names = [f"{text} {number}" for text in TEXTS for number in range(100)]
+    server = start(cache=tmp_path, grace_seconds=0.0)
+    port = server.until("ready")["grpc_port"]
+    with Client(f"127.0.0.1:{port}") as client, grpc.insecure_channel(f"127.0.0.1:{port}") as other:
+        client.index([{"id": name, "text": name} for name in names])
+        call = RERANK.stub(other).future(asking(900))
+        time.sleep(0.1)
+        server.process.send_signal(signal.SIGTERM)
+        assert server.end() == 1
+        assert call.code() is grpc.StatusCode.UNAVAILABLE
+    again = start(cache=tmp_path)
+    with Client(f"127.0.0.1:{again.until('ready')['grpc_port']}") as client:
+        assert not client.rank("a red circle", list(map(Id, names))).failed
 
 
 class UnportableError(Exception):

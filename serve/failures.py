@@ -18,7 +18,13 @@ from minireranker.errors import (
     UnknownDocumentError,
 )
 
-from .refusals import DeadlineError, NotReadyError, QueueFullError, UnauthenticatedError
+from .refusals import (
+    DeadlineError,
+    ForbiddenError,
+    NotReadyError,
+    QueueFullError,
+    UnauthenticatedError,
+)
 
 __all__ = ["PUBLIC", "Failure", "code_of", "failure_of"]
 
@@ -28,6 +34,7 @@ PUBLIC: dict[type[Exception], tuple[str, int]] = {
     InputError: ("INVALID_ARGUMENT", 400),
     ConfigurationError: ("INVALID_ARGUMENT", 400),
     UnauthenticatedError: ("UNAUTHENTICATED", 401),
+    ForbiddenError: ("PERMISSION_DENIED", 403),
     UnknownDocumentError: ("NOT_FOUND", 404),
     QueueFullError: ("RESOURCE_EXHAUSTED", 429),
     NonFiniteScoreError: ("INTERNAL", 500),

@@ -124,7 +124,8 @@ class _Routes:
         return json_answer({"ready": is_ready}, 200 if is_ready else 503)
 
     async def metrics(self, request: Request) -> Response:
-        """Figures for Prometheus."""
+        """Figures for Prometheus; not for a tenant that may not know what is in the cache."""
+        self._service.check_figures(request.scope["tenant"])
         text, kind = self._metrics.exposition(request.headers.get("accept", ""))
         return Response(text, headers={"Content-Type": kind})
 

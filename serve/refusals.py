@@ -5,6 +5,7 @@ MinirerankerError
 ├── DeadlineError           its deadline passed before it was answered
 ├── NotReadyError           warming up, or going away
 ├── UnauthenticatedError    no token, or not one of ours
+├── ForbiddenError          the token's owner may not know it
 └── ServerError             of clients: the server failed, or sent what it should not
 """
 
@@ -14,6 +15,7 @@ from minireranker.errors import MinirerankerError
 
 __all__ = [
     "DeadlineError",
+    "ForbiddenError",
     "NotReadyError",
     "QueueFullError",
     "ServerError",
@@ -43,6 +45,10 @@ class NotReadyError(MinirerankerError):
 
 class UnauthenticatedError(MinirerankerError):
     """A request without a token that this server knows."""
+
+
+class ForbiddenError(MinirerankerError):
+    """Something that the caller is known for and may not know."""
 
 
 class ServerError(MinirerankerError):

@@ -22,7 +22,7 @@ from .jobs import Answer, IndexOutcome, Job, Kind, Outcome, ScoreOutcome, Tokens
 from .observer import Observer, Silent
 from .options import ServiceOptions
 from .queue import Queue
-from .refusals import DeadlineError, NotReadyError, QueueFullError
+from .refusals import DeadlineError, ForbiddenError, NotReadyError, QueueFullError
 from .ticket import Ticket
 from .turns import between_rounds
 from .weight import work_of
@@ -139,6 +139,17 @@ class Service:
     def ready(self) -> bool:
         """Whether jobs are taken: after the warm-up, before a drain."""
         return self._is_ready
+
+    def check_figures(self, tenant: str) -> None:
+        """Whether a tenant may see figures that add up everybody's, the cache's among them.
+
+        Raises ForbiddenError.
+        """
+        if tenant and not self._options.shows_cache(tenant):
+            raise ForbiddenError(
+                "the figures tell what others have left in the cache, which this token may not "
+                "know; ask with that of a tenant with show_cache = true"
+            )
 
     def info(self, tenant: str = "") -> Info:
         """Model, limits (a tenant's) and load (of all)."""

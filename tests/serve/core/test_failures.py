@@ -25,6 +25,7 @@ from minireranker.serve.failures import PUBLIC, code_of, failure_of
 from minireranker.serve.grpc_codes import number_of
 from minireranker.serve.refusals import (
     DeadlineError,
+    ForbiddenError,
     NotReadyError,
     QueueFullError,
     UnauthenticatedError,
@@ -38,6 +39,7 @@ from minireranker.serve.refusals import (
         (MediaError("x"), "INVALID_ARGUMENT", 400),
         (TooLongError("x"), "INVALID_ARGUMENT", 400),
         (UnauthenticatedError("x"), "UNAUTHENTICATED", 401),
+        (ForbiddenError("x"), "PERMISSION_DENIED", 403),
         (UnknownDocumentError("x"), "NOT_FOUND", 404),
         (QueueFullError("x", 2.0), "RESOURCE_EXHAUSTED", 429),
         (NonFiniteScoreError("x"), "INTERNAL", 500),

@@ -109,3 +109,14 @@ def test_a_token_is_asked_for_before_a_body_is_read(guarded):
     with guarded.client() as client:
         answer = client.post("/rerank", content=b"x" * 2**20)
         assert answer.status_code == 401
+
+
+def test_figures_are_not_for_those_who_may_not_know_the_cache(serve, listed):
+    text = f'[acme]\ntoken = "{A}"\nshow_cache = false\n[watch]\ntoken = "{B}"'
+    with serve(tenants=listed(text).tenants).client() as client:
+        asked = (client.get("/metrics", headers={"Authorization": f"Bearer {t}"}) for t in (A, B))
+        hidden, shown = asked
+    assert (hidden.status_code, shown.status_code) == (403, 200)
+    assert "show_cache" in hidden.text
+    assert "minireranker_cache" in shown.text
+    assert "minireranker_cache" not in hidden.text

@@ -1,16 +1,21 @@
-"""Entries in memory: bounded in bytes, the least recently used go first."""
+"""Entries in memory: bounded in bytes, the least recently used go first.
+
+Of several tenants the one that holds most pays, as on disk: each keeps at least an equal share,
+whatever the others bring.
+"""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from minireranker.errors import ConfigurationError
 
+from .key import Namespace
 from .stats import TierStats
 
 DEFAULT_BYTES = 4 * 2**30
@@ -32,6 +37,7 @@ class _Kept:
     entry: Sized
     created: float
     nbytes: int
+    tenant: str
 
 
 class MemoryCache:
@@ -47,8 +53,15 @@ class MemoryCache:
         self.max_bytes = max_bytes
         self.ttl = check_ttl(ttl)
         self._entries: OrderedDict[str, _Kept] = OrderedDict()
+        self._orders: dict[str, OrderedDict[str, None]] = {}
+        self._held: Counter[str] = Counter()
+        self._tenants: dict[str, str] = {}
         self._lock = threading.Lock()
         self._bytes = self._hits = self._misses = self._evictions = 0
+
+    def register(self, namespace: Namespace) -> None:
+        """Note whose a namespace is, before its first entry; else it is the tenant's named ""."""
+        self._tenants[namespace.name] = namespace.tenant
 
     @property
     def bytes(self) -> int:
@@ -85,6 +98,7 @@ class MemoryCache:
             if kept is None or not isinstance(kept.entry, kind):
                 return None
             self._entries.move_to_end(key)
+            self._orders[kept.tenant].move_to_end(key)
             return kept.entry
 
     def count(self, *, hit: bool) -> None:
@@ -106,10 +120,10 @@ class MemoryCache:
                 created = time.time() if replaced is None else replaced.created
             self._remove(key)
             if size <= self.max_bytes:
-                self._entries[key] = _Kept(entry, created, size)
-                self._bytes += size
+                self._add(key, entry, created)
             while self._bytes > self.max_bytes:
-                self._remove(next(iter(self._entries)))
+                payer = max(self._held, key=self._held.__getitem__)
+                self._remove(next(iter(self._orders[payer])))
                 self._evictions += 1
         return created
 
@@ -127,7 +141,8 @@ class MemoryCache:
     def clear(self) -> None:
         """Drop every entry."""
         with self._lock:
-            self._entries.clear()
+            for part in (self._entries, self._orders, self._held):
+                part.clear()
             self._bytes = 0
 
     def __contains__(self, key: str) -> bool:
@@ -142,11 +157,23 @@ class MemoryCache:
             return None
         return kept
 
+    def _add(self, key: str, entry: Sized, created: float) -> None:
+        tenant, size = self._tenants.get(key.partition("-")[0], ""), entry.nbytes
+        self._entries[key] = _Kept(entry, created, size, tenant)
+        self._orders.setdefault(tenant, OrderedDict())[key] = None
+        self._held[tenant] += size
+        self._bytes += size
+
     def _remove(self, key: str) -> bool:
         kept = self._entries.pop(key, None)
-        if kept is not None:
-            self._bytes -= kept.nbytes
-        return kept is not None
+        if kept is None:
+            return False
+        self._bytes -= kept.nbytes
+        self._held[kept.tenant] -= kept.nbytes
+        del self._orders[kept.tenant][key]
+        if not self._orders[kept.tenant]:
+            del self._orders[kept.tenant], self._held[kept.tenant]
+        return True
 
 
 def check_ttl(ttl: float | None) -> float | None:

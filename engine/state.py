@@ -48,6 +48,10 @@ class EngineState:
     """Recorded passes of the model, where it records any."""
     _headers: MemoryCache = field(default_factory=lambda: MemoryCache(HEADER_BYTES))
 
+    def __post_init__(self) -> None:
+        """Tell the cache whose entries these are going to be."""
+        self.cache.memory.register(self.namespace)
+
     def packer(self, meter: Meter) -> Packer:
         """What turns segments into decoder input, counting with ``meter``."""
         features = FeatureReader(

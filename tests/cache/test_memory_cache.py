@@ -13,7 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minireranker.cache import MemoryCache, PrefixEntry, SuffixEntry, TierStats
+from minireranker.cache import MemoryCache, Namespace, PrefixEntry, SuffixEntry, TierStats
 from minireranker.cache.memory import DEFAULT_BYTES
 from minireranker.errors import ConfigurationError
 
@@ -314,3 +314,46 @@ def test_threads_lose_no_bytes() -> None:
     assert cache.bytes == sum(entry.nbytes for entry in entries if entry is not None)
     assert cache.entries == len(entries) - entries.count(None)
     assert cache.stats.hits + cache.stats.misses == sum(gets) + len(keys)
+
+
+def test_who_holds_most_pays_and_nobody_is_flushed_by_another() -> None:
+    names = {tenant: Namespace({"weights": "w"}, tenant) for tenant in ("small", "large", "")}
+    cache = MemoryCache(100)
+    for name in names.values():
+        cache.register(name)
+    small = [names["small"].key({"document": number}) for number in range(3)]
+    for key in small:
+        cache.put(key, Parcel(10))
+    large = [names["large"].key({"document": number}) for number in range(50)]
+    for key in large:
+        cache.put(key, Parcel(10))
+    assert all(key in cache for key in small)
+    assert [key in cache for key in large] == [False] * 43 + [True] * 7
+    assert (cache.bytes, cache.stats.evictions) == (100, 43)
+    third = [names[""].key({"document": number}) for number in range(9)]
+    for key in third:
+        cache.put(key, Parcel(10))
+    held = [sum(key in cache for key in keys) for keys in (small, large, third)]
+    assert held[0] == 3
+    assert sorted(held[1:]) == [3, 4]
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 8), st.integers(0, 60))))
+def test_a_tenant_keeps_what_is_within_its_share(
+    puts: list[tuple[str, int, int]],
+) -> None:
+    """Whose bytes never exceed a third of the room has all he put last, whatever others put."""
+    names = {tenant: Namespace({"weights": "w"}, tenant) for tenant in "abc"}
+    cache = MemoryCache(90)
+    for name in names.values():
+        cache.register(name)
+    kept: dict[str, dict[str, int]] = {tenant: {} for tenant in "abc"}
+    modest = set("abc")
+    for tenant, number, size in puts:
+        key = names[tenant].key({"document": number})
+        cache.put(key, Parcel(size))
+        kept[tenant][key] = size
+        modest -= {tenant} if sum(kept[tenant].values()) > 30 else set()
+        assert cache.bytes <= 90
+    for tenant in modest:
+        assert all(key in cache for key in kept[tenant])

@@ -64,13 +64,14 @@ def run(config: ServeConfig) -> int:
         engine = in_process(config, tenants)
     except ServerError as error:
         _LOG.critical(str(error))
-        return 1
-    sys.setswitchinterval(_TURN)
-    try:
-        code = asyncio.run(_serve(config, engine, tenants, credentials))
-    except BaseException:
-        engine.end(False)
-        raise
+        code = 1
+    else:
+        sys.setswitchinterval(_TURN)
+        try:
+            code = asyncio.run(_serve(config, engine, tenants, credentials))
+        except BaseException:
+            engine.end(False)
+            raise
     if code:
         # Without delay: threads may still wait for an engine that will not answer.
         logging.shutdown()

@@ -59,5 +59,7 @@ class Server:
     def end(self) -> int:
         """Wait for it; the exit code."""
         assert self.process.stderr is not None
-        self.lines += [json.loads(line) for line in self.process.stderr]
+        for line in self.process.stderr:
+            assert line.startswith("{"), line + self.process.stderr.read()
+            self.lines.append(json.loads(line))
         return self.process.wait(300)

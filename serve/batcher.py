@@ -20,7 +20,7 @@ from .engine import Engine
 from .observer import Observer, Round
 from .parts import Part, PartAnswer, RoundAnswer
 from .queue import Queue
-from .refusals import NotReadyError
+from .refusals import EngineEndedError
 from .ticket import Ticket
 
 __all__ = ["Batcher"]
@@ -44,7 +44,7 @@ class Batcher:
     def start(self) -> asyncio.Task[None]:
         """Begin to take rounds; what takes them ends with ``stop``, or by a fault of ours.
 
-        It ends with NotReadyError where the engine's process has ended.
+        It ends with EngineEndedError where the engine's process has ended.
         """
         self._task = asyncio.get_running_loop().create_task(self._run())
         return self._task
@@ -80,27 +80,32 @@ class Batcher:
                 self._observer.job_started(ticket.job, ticket.waited)
         parts = self._queue.take(dealt)
         self._observer.queue_depth(self._queue.waiting)
-        tenant, kind, instruction = tickets[0].group
-        loop, start = asyncio.get_running_loop(), time.monotonic()
-        try:
-            done = await loop.run_in_executor(
-                self._engine.worker, self._engine.work.run, tenant, kind, instruction, parts
-            )
-        except BrokenExecutor as error:
-            raise NotReadyError("the engine has ended; ask another server") from error
-        except Exception as error:  # a fault of ours: these requests fail, the next ones do not
-            _LOG.exception("a round failed")
-            done = RoundAnswer([error] * len(parts), 0.0)
+        start = time.monotonic()
+        done = await self._computed(tickets[0].group, parts)
         self.cache = done.cache or self.cache
         for ticket, part, answer in zip(tickets, parts, done.parts, strict=True):
             self._collect(ticket, part, answer)
         # Who they are is settled now, because the next round may take what is left of the others;
         # they are answered once this task waits for that round.
-        loop.call_soon(_deliver, [ticket for ticket in tickets if not ticket.left])
+        asyncio.get_running_loop().call_soon(
+            _deliver, [ticket for ticket in tickets if not ticket.left]
+        )
         failed = sum(map(_failed, tickets, parts, done.parts))
         pairs = sum(count * ticket.job.rows for ticket, count in dealt)
         self._queue.round_over(time.monotonic() - start, 1 - failed / max(pairs, 1))
         self._report(tickets, done, pairs, failed)
+
+    async def _computed(
+        self, group: tuple[str, str, str | None], parts: Sequence[Part]
+    ) -> RoundAnswer:
+        loop, engine = asyncio.get_running_loop(), self._engine
+        try:
+            return await loop.run_in_executor(engine.worker, engine.work.run, *group, parts)
+        except BrokenExecutor as error:
+            raise EngineEndedError from error
+        except Exception as error:  # a fault of ours: these requests fail, the next ones do not
+            _LOG.exception("a round failed")
+            return RoundAnswer([error] * len(parts), 0.0)
 
     def _collect(self, ticket: Ticket, part: Part, answer: PartAnswer | Exception) -> None:
         if ticket.future.done():  # the caller has left

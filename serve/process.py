@@ -30,7 +30,7 @@ from .fetch import Fetcher
 from .logs import configure
 from .media import RequestMedia
 from .observer import Observer, Observers
-from .refusals import NotReadyError, ServerError
+from .refusals import EngineEndedError, ServerError
 from .service import Service
 from .tls import Credentials, read_credentials
 
@@ -131,7 +131,7 @@ class Sidecar:
             try:
                 await self._start()
                 await _either(self._stop, self.service.broken)
-            except NotReadyError:
+            except EngineEndedError:
                 self._engine_ended()
             finally:
                 gc.unfreeze()
@@ -152,7 +152,7 @@ class Sidecar:
             asyncio.get_running_loop().remove_reader(self._engine.sentinel)
         if not self.service.broken.is_set():
             _LOG.critical("the engine's process has ended")
-            self.service.fail(NotReadyError("the engine has ended; ask another server"))
+            self.service.fail(EngineEndedError())
 
     async def _start(self) -> None:
         if self.grpc is not None:

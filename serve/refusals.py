@@ -4,6 +4,7 @@ MinirerankerError
 ├── QueueFullError          too much waits already: come back after ``retry_after`` seconds
 ├── DeadlineError           its deadline passed before it was answered
 ├── NotReadyError           warming up, or going away
+│   └── EngineEndedError    nobody is left to compute
 ├── UnauthenticatedError    no token, or not one of ours
 ├── ForbiddenError          the token's owner may not know it
 └── ServerError             of clients: the server failed, or sent what it should not
@@ -15,6 +16,7 @@ from minireranker.errors import MinirerankerError
 
 __all__ = [
     "DeadlineError",
+    "EngineEndedError",
     "ForbiddenError",
     "NotReadyError",
     "QueueFullError",
@@ -41,6 +43,14 @@ class DeadlineError(MinirerankerError):
 
 class NotReadyError(MinirerankerError):
     """The server is warming up, or stops and takes nothing new."""
+
+
+class EngineEndedError(NotReadyError):
+    """The process that computes has ended, and the server ends after it."""
+
+    def __init__(self) -> None:
+        """There is one thing to say."""
+        super().__init__("the engine has ended; ask another server")
 
 
 class UnauthenticatedError(MinirerankerError):

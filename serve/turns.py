@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Executor
 from typing import TypeVar
 
-from .refusals import NotReadyError
+from .refusals import EngineEndedError, NotReadyError
 
 __all__ = ["between_rounds"]
 
@@ -15,7 +15,7 @@ _T = TypeVar("_T")
 
 
 async def between_rounds(worker: Executor, work: Callable[..., _T], *given: object) -> _T:
-    """What ``work`` gives, or raises; NotReadyError where the worker ends before it."""
+    """What ``work`` gives, or raises; NotReadyError where it is stopped before it."""
     try:
         return await asyncio.wrap_future(worker.submit(work, *given))
     except asyncio.CancelledError:
@@ -24,4 +24,4 @@ async def between_rounds(worker: Executor, work: Callable[..., _T], *given: obje
             raise
         raise NotReadyError("the server has stopped; ask another one") from None
     except BrokenExecutor as error:
-        raise NotReadyError("the engine has ended; ask another server") from error
+        raise EngineEndedError from error

@@ -122,7 +122,14 @@ class _Pool:
             tokens,
         )
 
-    def tokens(self, some: Indices, shape: Shape) -> Indices:
+    def keys_values(self, some: Indices, shape: Shape, kv_heads: int) -> tuple[Tensor, Tensor]:
+        """Of some rows, head-major: [rows * kv_heads, keys, head_dim]."""
+        at = self._tokens(some, shape)[:, None] * kv_heads + np.arange(kv_heads)[:, None]
+        where = sent(torch.from_numpy(at.ravel()), self.k.device)
+        whole = len(some) * kv_heads, shape.keys, self.k.shape[1]
+        return self.k.index_select(0, where).view(whole), self.v.index_select(0, where).view(whole)
+
+    def _tokens(self, some: Indices, shape: Shape) -> Indices:
         """[rows, keys]: where in the pool; a row is padded with its own first token."""
         at = np.arange(shape.keys)[None]
         before = (self.header + self.prefix_tokens)[some, None]
@@ -141,11 +148,7 @@ def _attend(
     at = np.arange(shape.queries)[None]
     rows = sent(torch.from_numpy(pool.first[some, None] + np.minimum(at, count - 1)), device)
     q = (call.q[rows] * dim**-0.5).view(*rows.shape, kv_heads, -1, dim).permute(0, 2, 3, 1, 4)
-    tokens = pool.tokens(some, shape)[:, None] * kv_heads + np.arange(kv_heads)[:, None]
-    where = sent(torch.from_numpy(tokens.ravel()), device)
-    keys, values = (
-        part.index_select(0, where).view(-1, shape.keys, dim) for part in (pool.k, pool.v)
-    )
+    keys, values = pool.keys_values(some, shape, kv_heads)
     scores = torch.bmm(q.reshape(len(keys), -1, dim), keys.transpose(1, 2))
     # [rows, heads, queries, keys]
     view = scores.view(len(some), heads, shape.queries, shape.keys)

@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from minireranker.serve.generated import reranker_pb2 as pb
+
 CODE = """
 import sys
 from pathlib import PosixPath
@@ -63,3 +65,10 @@ class Server:
             assert line.startswith("{"), line + self.process.stderr.read()
             self.lines.append(json.loads(line))
         return self.process.wait(300)
+
+
+def asking(count: int, words: str = "circle") -> pb.RerankRequest:
+    """For a red circle among so many texts."""
+    texts = (f"{words} {number}" for number in range(count))
+    documents = [pb.Document(content=pb.Content(texts=[text])) for text in texts]
+    return pb.RerankRequest(query=pb.Content(texts=["a red circle"]), documents=documents)

@@ -20,16 +20,11 @@ from minireranker.serve.client import Client
 from minireranker.serve.client_messages import Id
 from minireranker.serve.engine_process import _portable
 from minireranker.serve.generated import reranker_pb2 as pb
-from minireranker.serve.grpc_methods import RERANK
+from minireranker.serve.grpc_methods import INFO, RERANK
+
+from .serving_process import asking
 
 TEXTS = [f"{colour} {shape}" for colour in ("red", "blue") for shape in ("circle", "square")]
-
-
-def asking(count: int) -> pb.RerankRequest:
-    documents = [
-        pb.Document(content=pb.Content(texts=[f"circle {number}"])) for number in range(count)
-    ]
-    return pb.RerankRequest(query=pb.Content(texts=["a red circle"]), documents=documents)
 
 
 def is_there(process: int) -> bool:
@@ -83,13 +78,26 @@ def test_a_signal_for_both_is_the_servers_business(start: Any, number: int) -> N
     server = start(round_documents=8, slice_documents=8, grace_seconds=300.0)
     port = server.until("ready")["grpc_port"]
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-        calls = [RERANK.stub(channel).future(asking(100)) for _ in range(4)]
-        until(lambda: server.engine > 0)
-        time.sleep(0.1)
+        calls = [RERANK.stub(channel).future(asking(100)) for _ in range(9)]
+        until(lambda: INFO.stub(channel)(pb.InfoRequest()).waiting_documents > 0)
         os.killpg(server.process.pid, number)
         codes = [call.code() for call in calls]
     assert server.end() == 0
-    assert set(codes) <= {grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE}
+    assert server.lines[-1]["finished"] is True
+    assert {grpc.StatusCode.OK} <= set(codes) <= {grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE}
+
+
+def test_an_engine_that_is_killed_while_the_server_leaves_is_no_success(start: Any) -> None:
+    server = start(round_documents=8, slice_documents=8, queue_documents=20_000)
+    port = server.until("ready")["grpc_port"]
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        calls = [RERANK.stub(channel).future(asking(300)) for _ in range(20)]
+        until(lambda: INFO.stub(channel)(pb.InfoRequest()).waiting_documents > 1_000)
+        server.process.send_signal(signal.SIGTERM)
+        server.until("leaving")
+        os.kill(server.engine, signal.SIGKILL)
+        assert grpc.StatusCode.UNAVAILABLE in {call.code() for call in calls}
+    assert server.end() == 1
 
 
 def test_what_was_read_is_on_the_disk_when_the_server_has_left(start: Any, tmp_path: Path) -> None:

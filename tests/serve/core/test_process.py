@@ -24,11 +24,7 @@ from minireranker.serve.grpc_methods import INFO, RERANK
 from minireranker.serve.process import Sidecar
 from minireranker.serve.retrying import Retries
 
-
-def asking(count: int, words: str) -> pb.RerankRequest:
-    texts = (f"{words} {number}" for number in range(count))
-    documents = [pb.Document(content=pb.Content(texts=[text])) for text in texts]
-    return pb.RerankRequest(query=pb.Content(texts=["a red circle"]), documents=documents)
+from .serving_process import asking
 
 
 def test_a_signal_under_load_ends_it_with_zero_and_everybody_answered(

@@ -13,8 +13,9 @@ if TYPE_CHECKING:
 __all__ = ["load", "use_threads"]
 
 _NARROW = 256
-"""Hidden width up to which a second thread wins little (the built-in model, 128: a twentieth, on two
-cores of an AMD EPYC, family 25 model 17), and takes the core that the server's own work needs."""
+"""Hidden width up to which a second thread wins little and takes the core that the server's own
+work needs (the built-in model, 128: it wins a twentieth, on two cores of an AMD EPYC, family 25
+model 17)."""
 
 
 def use_threads(model: str, threads: int | None) -> int:

@@ -3,13 +3,14 @@
 Importing this module imports neither torch nor the engine; every command does that when it runs.
 Exit codes: 0 done (in `rank` and `search`: at least one document was ranked), 1 the fault of the
 machine (a full disk), or `checkpoint inspect` found problems, 2 wrong input or nothing ranked, 130
-interrupted.
+interrupted, by the keyboard or by SIGTERM (`serve` has signals of its own).
 """
 
 from __future__ import annotations
 
 import errno
 import logging
+import signal
 from typing import Annotated, Any
 
 import typer
@@ -87,6 +88,8 @@ app.add_typer(bench.app, name="bench", help="Measure.")
 
 def main() -> None:
     """The console entry point."""
+    # As the keyboard does: what is finished is told, and no process or scratch folder is left.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     app(prog_name="minireranker")
 
 

@@ -34,7 +34,11 @@ class Served:
         with log.open("wb") as out:
             self._process = subprocess.Popen(command, stderr=out)
         self.exit_code: int | None = None
-        self.address = f"127.0.0.1:{self._port(log)}"
+        try:
+            self.address = f"127.0.0.1:{self._port(log)}"
+        except BaseException:
+            self.kill()
+            raise
 
     def resident(self) -> int | None:
         """Bytes in memory now, of the server and its engine, what they share once.

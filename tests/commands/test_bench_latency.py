@@ -160,7 +160,10 @@ def test_wrong_input_is_code_2_before_anything_is_measured(
     assert "Traceback" not in found.output
 
 
-def test_the_keyboard_ends_it_with_what_is_finished(tiny: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_with_what_is_finished(
+    tiny: Path, tmp_path: Path, number: signal.Signals
+) -> None:
     out = tmp_path / "a.json"
     arguments = [*SMALL, "--model", tiny, "--peer", "none", "--repeats", 10**6, "--out", out]
     line = [sys.executable, "-P", "-m", "minireranker.cli", "bench", "latency", *arguments]
@@ -175,7 +178,7 @@ def test_the_keyboard_ends_it_with_what_is_finished(tiny: Path, tmp_path: Path) 
     for said in process.stderr:
         if "one after the other" in said:
             break
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     shown, said = process.communicate(timeout=120)
     assert process.returncode == 130, said
     assert "interrupted while one after the other" in shown

@@ -145,15 +145,32 @@ def test_an_error_is_not_read_as_markup(model: Path) -> None:
     assert "'[red]no[/red]'" in failure("rank", "a", "[red]no[/red]", "--model", model)
 
 
-def test_an_interrupt_is_exit_130(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_is_exit_130(tmp_path: Path, number: signal.Signals) -> None:
     command = [*PROGRAM, "demo", "--out", str(tmp_path / "demo"), "--count", "2000"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         while not (tmp_path / "demo" / "pictures").is_dir() and process.poll() is None:
             time.sleep(0.05)
-        os.kill(process.pid, signal.SIGINT)
+        os.kill(process.pid, number)
         _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
     assert b"Traceback" not in errors
+
+
+def test_a_benchmark_that_is_ended_leaves_no_checkpoint_behind(tmp_path: Path) -> None:
+    command = [*PROGRAM, "bench", "engine", "--size", "tiny", "--out", str(tmp_path / "out.json")]
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    with subprocess.Popen(
+        command, stderr=subprocess.PIPE, env=os.environ | {"TMPDIR": str(scratch)}
+    ) as process:
+        while not any(scratch.rglob("*.safetensors")) and process.poll() is None:
+            time.sleep(0.01)
+        process.terminate()
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert b"Traceback" not in errors
+    assert list(scratch.iterdir()) == []
 
 
 def test_profiles_are_listed_with_what_they_fit() -> None:

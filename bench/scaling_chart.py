@@ -31,7 +31,8 @@ def draw_scaling(result: Mapping[str, Any], path: Path) -> None:
     panels = figure.subplots(1, len(axes), squeeze=False)[0]
     for panel, (axis, rows) in zip(panels, axes.items(), strict=True):
         values = [row[axis] for row in rows]
-        panel.plot(values, [1e3 * row["seconds_a_pair"] for row in rows], "o-", color=MARK)
+        heights = [1e3 * row["seconds_a_pair"] for row in rows]
+        panel.plot(values, heights, "o-", color=MARK, clip_on=False)
         panel.set_xscale("log")
         panel.set_ylim(bottom=0)
         panel.set_xlabel(_NAMES[axis], color=INK, fontsize=9)

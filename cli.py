@@ -3,7 +3,7 @@
 Importing this module imports neither torch nor the engine; every command does that when it runs.
 Exit codes: 0 done (in `rank` and `search`: at least one document was ranked), 1 the fault of the
 machine (a full disk), or `checkpoint inspect` found problems, 2 wrong input or nothing ranked, 130
-interrupted, by the keyboard or by SIGTERM (`serve` has signals of its own).
+interrupted, by the keyboard or by SIGTERM (`serve`, once it has loaded, has its own).
 """
 
 from __future__ import annotations

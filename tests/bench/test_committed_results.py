@@ -66,8 +66,26 @@ def test_the_engines_figures_are_the_measured_ones(readme: str) -> None:
         f"| reduced / dense | {100 * found['mini_over_dense']:.2f} % |",
         f"(3 pairs timed, scaled) | {dense['seconds']:.0f} s |",
         f"work that is left | {100 * mini['share_of_gemm_rate']:.1f} % |",
+        f"| reading an image, once | {mini['index_seconds'] / dense['of_pairs']:.1f} s |",
+        f"the scores' spread | {found['agreement']['float32_difference_of_spread']:.1e} |".replace(
+            "e-0", "e-"
+        ),
+        f"decoded: of a pass of {mini['seconds']:.1f} s",
     ):
         assert row in readme
+
+
+def test_the_cost_of_a_pair_grows_as_told(readme: str) -> None:
+    axes = result("scaling-2b-cpu.json")["axes"]
+    by_candidates, by_prefix = (
+        {row[axis]: 1000 * row["seconds_a_pair"] for row in axes[axis]}
+        for axis in ("candidates", "prefix")
+    )
+    many = [cost for candidates, cost in by_candidates.items() if candidates >= 100]
+    told = f"({by_candidates[10]:.0f} ms, {min(many):.0f} to {max(many):.0f} from 100 on;"
+    assert told in plain(readme)
+    assert "1 300 tokens an eighth more than one of 64" in plain(readme)
+    assert by_prefix[1300] / by_prefix[64] == pytest.approx(9 / 8, abs=0.02)
 
 
 @pytest.mark.parametrize("name", ["coco-t2i", "msrvtt"])
